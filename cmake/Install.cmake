@@ -1,0 +1,11 @@
+# Two shapes of the same product. A wheel has the packages side by side in site-packages and the backend library
+# inside triton_python; a plain `cmake --install` gives the folder that tritonserver's --backend-directory expects.
+if(DEFINED SKBUILD)
+  set(TPB_BACKEND_DIR "triton_python/backends/python")
+  set(TPB_PACKAGE_DIR "triton_python_backend_utils")
+else()
+  set(TPB_BACKEND_DIR "backends/python")
+  set(TPB_PACKAGE_DIR "backends/python/triton_python_backend_utils")
+  install(DIRECTORY "${CMAKE_SOURCE_DIR}/triton_python_backend_utils/" DESTINATION "${TPB_PACKAGE_DIR}"
+          PATTERN "__pycache__" EXCLUDE PATTERN "*.so" EXCLUDE)
+endif()
