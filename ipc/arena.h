@@ -1,0 +1,97 @@
+// An arena: the part of a region from which one process allocates. The bookkeeping lives in that process's private
+// memory, so nothing that the peer writes can confuse it, and a peer that dies can hold no lock of it.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "ipc/region.h"
+#include "ipc/wire.h"
+
+namespace tpb::ipc {
+
+class Arena;
+
+// Owns one piece of an arena and gives it back when it ends. Keeps the arena, and so the mapping, alive.
+class Block {
+ public:
+  Block() = default;
+  Block(Block&& other) noexcept;
+  Block& operator=(Block&& other) noexcept;
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  ~Block() { Reset(); }
+
+  [[nodiscard]] bool valid() const noexcept { return arena_ != nullptr; }
+  [[nodiscard]] std::uint64_t offset() const noexcept { return offset_; }  // from the start of the arena
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }      // as asked for
+  [[nodiscard]] std::byte* data() const noexcept;
+
+  void Reset() noexcept;
+
+ private:
+  friend class Arena;
+  Block(std::shared_ptr<Arena> arena, std::uint64_t offset, std::uint64_t size) noexcept
+      : arena_(std::move(arena)), offset_(offset), size_(size) {}
+
+  std::shared_ptr<Arena> arena_;
+  std::uint64_t offset_ = 0;
+  std::uint64_t size_ = 0;
+};
+
+// Good-fit allocator with segregated free lists (four classes per doubling) and immediate coalescing. Freed
+// neighbours merge, and the smallest class that fits is used first, so warm pages are handed out again before the
+// never-touched end of the arena. Every thread may call it; the mutex is private to the process.
+class Arena : public std::enable_shared_from_this<Arena> {
+ public:
+  static std::shared_ptr<Arena> Create(std::shared_ptr<Region> region, Extent extent);
+
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  Arena(Arena&&) = delete;
+  Arena& operator=(Arena&&) = delete;
+  ~Arena() = default;
+
+  // A block of at least `size` bytes that starts at a multiple of kAlignment. Throws Error when the arena is full.
+  Block Allocate(std::uint64_t size);
+
+  [[nodiscard]] std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  [[nodiscard]] std::uint64_t BytesInUse() const;
+
+ private:
+  friend class Block;
+  static constexpr std::size_t kClasses = 256;
+
+  struct Piece {
+    std::uint64_t size = 0;
+    bool free = false;
+    std::uint64_t next_free = 0;      // neighbours in the list of its class, when free
+    std::uint64_t previous_free = 0;  // kNone at either end
+  };
+  using Pieces = std::map<std::uint64_t, Piece>;
+
+  Arena(std::shared_ptr<Region> region, Extent extent);
+
+  void Free(std::uint64_t offset) noexcept;
+  void PushFree(Pieces::iterator piece) noexcept;
+  void RemoveFree(Pieces::iterator piece) noexcept;
+  Pieces::iterator FindFree(std::uint64_t size) noexcept;
+  static std::size_t ClassOf(std::uint64_t size) noexcept;
+
+  const std::shared_ptr<Region> region_;
+  std::byte* const data_;
+  const std::uint64_t size_;
+
+  mutable std::mutex mutex_;
+  Pieces pieces_;                                // every piece, by offset: free and used ones tile the arena
+  std::array<std::uint64_t, kClasses> heads_{};  // first free piece of each class
+  std::array<std::uint64_t, kClasses / 64> occupied_{};
+  std::uint64_t in_use_ = 0;
+};
+
+}  // namespace tpb::ipc

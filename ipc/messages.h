@@ -1,0 +1,96 @@
+// The messages of the protocol as values. Each has an Encode and a Decode, the order of whose records is the order of
+// the fields here. Decoded values are views into the buffer they were decoded from.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ipc/codec.h"
+#include "ipc/dtype.h"
+#include "ipc/error.h"
+#include "ipc/wire.h"
+
+namespace tpb::ipc {
+
+struct Tensor {
+  std::string_view name;
+  DataType dtype = DataType::kInvalid;
+  std::span<const std::int64_t> shape;
+  MemoryType memory_type = MemoryType::kCpu;
+  std::int64_t device_id = 0;
+  Place place = Place::kServerArena;
+  std::uint64_t lease = 0;   // kServerArena: the block; `offset` counts from its start
+  std::uint64_t offset = 0;  // kStubArena: from the start of the arena
+  std::uint64_t size = 0;    // bytes of payload
+};
+
+struct Parameter {
+  std::string_view name;
+  ParameterType type = ParameterType::kString;
+  std::uint64_t bits = 0;  // int64, bool or double, by `type`
+  std::string_view text;   // kString
+};
+
+struct Request {
+  std::string_view id;
+  std::string_view correlation_text;  // when correlation_is_text
+  std::uint64_t correlation_id = 0;
+  bool correlation_is_text = false;
+  std::uint64_t timeout_us = 0;
+  std::uint32_t flags = 0;
+  std::vector<std::string_view> requested_outputs;
+  std::vector<Parameter> parameters;
+  std::vector<Tensor> inputs;
+};
+
+// kExecute: one batch.
+struct Execute {
+  std::vector<LeaseRecord> leases;  // the blocks that the inputs lie in
+  std::vector<Request> requests;
+};
+
+// kAutoComplete and kInitialize: what the stub has to know to load a model.
+struct Load {
+  std::string_view model_name;
+  std::string_view model_version;
+  std::string_view model_repository;  // <repository>/<model>
+  std::string_view model_file;        // absolute path of model.py
+  std::string_view backend_dir;       // folder of the backend library
+  std::string_view config_json;
+  std::string_view instance_name;  // empty for kAutoComplete, as the next two
+  std::string_view instance_kind;
+  std::string_view instance_device_id;
+};
+
+struct Response {
+  ResponseKind kind = ResponseKind::kNone;
+  Code code = Code::kInternal;  // kError
+  std::string_view text;        // kError
+  std::vector<Tensor> outputs;
+  std::vector<Parameter> parameters;
+};
+
+// kReply, to any work message. A failed one has a code and a text; otherwise `text` is the answer to kAutoComplete (the
+// configuration) or to kInitialize (empty), and `responses` answer kExecute, one for each request.
+struct Reply {
+  bool failed = false;
+  Code code = Code::kInternal;
+  std::string_view text;
+  std::uint32_t max_batch_size = 0;  // to kInitialize: of the model's configuration
+  std::vector<std::uint64_t> kept;  // leases of this exchange that the stub goes on holding
+  std::vector<Response> responses;
+};
+
+void Encode(const Execute& message, Writer& writer);
+void Encode(const Load& message, Writer& writer);
+void Encode(const Reply& message, Writer& writer);
+
+// Throw ProtocolError for anything that is not exactly one message of that kind.
+Execute DecodeExecute(std::span<const std::byte> bytes);
+Load DecodeLoad(std::span<const std::byte> bytes);
+Reply DecodeReply(std::span<const std::byte> bytes);
+
+}  // namespace tpb::ipc

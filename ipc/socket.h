@@ -1,0 +1,30 @@
+// A SOCK_SEQPACKET socket: whole messages, with descriptors beside them.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "ipc/unique_fd.h"
+
+namespace tpb::ipc {
+
+// Both ends are close-on-exec.
+std::pair<UniqueFd, UniqueFd> SocketPair();
+
+// Sends one message with copies of `descriptors`. Throws when the peer is gone.
+void SendMessage(int socket, std::span<const std::byte> message, std::span<const int> descriptors);
+
+struct Received {
+  std::vector<std::byte> bytes;  // empty: the peer closed its end
+  std::vector<UniqueFd> descriptors;
+};
+
+// Receives one message of at most `max_bytes` and `max_descriptors`; a larger one is a ProtocolError. Blocks.
+Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors);
+
+// Whether the peer has closed its end and nothing is left to receive. Does not block.
+bool PeerClosed(int socket) noexcept;
+
+}  // namespace tpb::ipc

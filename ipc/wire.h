@@ -1,0 +1,186 @@
+// Everything that two processes read and write in common: one page, fixed-width, pinned. docs/protocol.md tells who
+// writes what and when; a change here is a change there, and of kWireVersion.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <type_traits>
+
+namespace tpb::ipc {
+
+inline constexpr std::uint32_t kWireVersion = 1;
+
+// Payloads of tensors, and blocks in general, start at multiples of this.
+inline constexpr std::uint64_t kAlignment = 64;
+
+// Caps on what one message may claim. Far above any use, low enough that a lie costs nothing.
+inline constexpr std::uint64_t kMaxMessageBytes = std::uint64_t{256} << 20;
+inline constexpr std::uint32_t kMaxDims = 256;
+inline constexpr std::uint32_t kMaxCount = 1U << 20;
+
+// --- Rings -----------------------------------------------------------------------------------------------------------
+
+// One line per writer, so that the two processes do not fight over a cache line. Indices only grow and wrap; a slot is
+// found at index modulo the ring's capacity.
+struct alignas(64) RingProducerLine {
+  std::atomic<std::uint32_t> tail;  // slots ever pushed
+};
+struct alignas(64) RingConsumerLine {
+  std::atomic<std::uint32_t> head;      // slots ever given back
+  std::atomic<std::uint32_t> waiting;   // 1 while the consumer sleeps or is about to
+  std::atomic<std::uint32_t> doorbell;  // futex word; grows with each wake
+};
+struct RingControl {
+  RingProducerLine producer;
+  RingConsumerLine consumer;
+};
+static_assert(sizeof(RingControl) == 128 && std::is_standard_layout_v<RingControl>);
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::atomic<std::uint32_t>) == 4);
+
+enum class MessageKind : std::uint32_t {
+  // work: server -> the stub's main thread
+  kExecute = 1,
+  kAutoComplete = 2,
+  kInitialize = 3,
+  kFinalize = 4,
+  // replies: the stub's main thread -> the server thread that waits; `id` repeats the work message's
+  kReply = 16,
+  // events: any thread of the stub -> the server's service thread
+  kRelease = 32,
+};
+
+struct Slot {
+  std::uint32_t kind;              // MessageKind
+  std::uint32_t reserved;          // 0
+  std::uint64_t id;                // names the exchange; never reused within a channel. kRelease: the lease
+  std::uint64_t offset;            // body: where it starts in the sender's arena ...
+  std::uint64_t size;              // ... and its bytes; 0 = no body
+  std::uint64_t sent_before;       // kReply: events pushed before it. kRelease: replies pushed before it
+  std::uint64_t unused[3];         // 0
+};
+static_assert(sizeof(Slot) == 64 && std::is_trivially_copyable_v<Slot>);
+
+// --- Handshake (SOCK_SEQPACKET) --------------------------------------------------------------------------------------
+
+inline constexpr std::uint64_t kHelloMagic = 0x314f4c4c45484254;  // "TBHELLO1", little-endian
+inline constexpr char kFailureMagic[8] = {'T', 'P', 'B', 'F', 'A', 'I', 'L', '1'};  // then UTF-8 text
+
+// First message on the socket, sent by the stub before numpy and user code are imported.
+struct StubHello {
+  std::uint64_t magic;
+  std::uint32_t wire_version;
+  std::uint32_t pid;            // as the stub sees itself
+  char package_version[32];     // NUL-terminated; must equal the server's
+  char python_version[32];      // "3.11.7"
+};
+static_assert(sizeof(StubHello) == 80 && std::is_trivially_copyable_v<StubHello>);
+
+struct Extent {
+  std::uint64_t offset;  // in the region
+  std::uint64_t size;    // bytes
+};
+struct RingExtent {
+  std::uint64_t offset;    // of its RingControl; the slots follow it
+  std::uint32_t capacity;  // slots, a power of two
+  std::uint32_t reserved;  // 0
+};
+
+// Where everything lies in a region. Decided by the server, told once, never read from shared memory.
+struct Layout {
+  std::uint64_t region_size;
+  RingExtent work;
+  RingExtent replies;
+  RingExtent events;
+  Extent server_arena;
+  Extent stub_arena;
+};
+static_assert(sizeof(Layout) == 88 && std::is_trivially_copyable_v<Layout>);
+
+// The answer, with three descriptors: the region's memfd, the eventfd that is the events ring's doorbell, and a pidfd of
+// the server (or, where the kernel has none, the memfd again: then the socket's end-of-file alone tells).
+struct ServerHello {
+  std::uint64_t magic;
+  std::uint32_t wire_version;
+  std::uint32_t has_pidfd;
+  char package_version[32];
+  Layout layout;
+};
+static_assert(sizeof(ServerHello) == 136 && std::is_trivially_copyable_v<ServerHello>);
+inline constexpr int kServerHelloDescriptors = 3;
+
+// --- Message bodies --------------------------------------------------------------------------------------------------
+// A body is a sequence of the records below. A string or an array is its length (u64), its bytes and zeros up to the
+// next multiple of 8, so that every record and every array of 64-bit numbers is aligned. See ipc/messages.h for the
+// order of records in each body.
+
+enum class Place : std::uint32_t {
+  kServerArena = 0,  // a block leased to the stub: `lease` names it, `offset` counts from its start
+  kStubArena = 1,    // `offset` counts from the start of the arena
+};
+
+struct LeaseRecord {
+  std::uint64_t lease;   // names the block for as long as the stub holds it
+  std::uint64_t offset;  // in the server's arena
+  std::uint64_t size;
+};
+static_assert(sizeof(LeaseRecord) == 24 && std::is_trivially_copyable_v<LeaseRecord>);
+
+struct TensorRecord {
+  std::uint32_t dtype;        // DataType
+  std::uint32_t memory_type;  // MemoryType
+  std::int64_t device_id;
+  std::uint32_t place;        // Place
+  std::uint32_t reserved;     // 0
+  std::uint64_t lease;
+  std::uint64_t offset;
+  std::uint64_t size;         // bytes of payload
+};
+static_assert(sizeof(TensorRecord) == 48 && std::is_trivially_copyable_v<TensorRecord>);
+
+struct RequestRecord {
+  std::uint64_t correlation_id;       // when it is a number
+  std::uint64_t timeout_us;           // 0 = none
+  std::uint32_t flags;                // TRITONSERVER_RequestFlag
+  std::uint32_t correlation_is_text;  // 0 or 1
+  std::uint32_t input_count;
+  std::uint32_t requested_output_count;
+  std::uint32_t parameter_count;
+  std::uint32_t reserved;  // 0
+};
+static_assert(sizeof(RequestRecord) == 40 && std::is_trivially_copyable_v<RequestRecord>);
+
+// The numbers of TRITONSERVER_ParameterType.
+enum class ParameterType : std::uint32_t { kString = 0, kInt = 1, kBool = 2, kDouble = 3 };
+
+struct ParameterRecord {
+  std::uint32_t type;      // ParameterType
+  std::uint32_t reserved;  // 0
+  std::uint64_t bits;      // the number, as two's complement, 0/1, or IEEE 754; 0 for a string, which follows
+};
+static_assert(sizeof(ParameterRecord) == 16 && std::is_trivially_copyable_v<ParameterRecord>);
+
+enum class ResponseKind : std::uint32_t {
+  kNone = 0,     // the model gave None for this request
+  kTensors = 1,  // outputs follow
+  kError = 2,    // code and text follow
+};
+
+struct ResponseRecord {
+  std::uint32_t kind;  // ResponseKind
+  std::uint32_t code;  // Code, for kError
+  std::uint32_t output_count;
+  std::uint32_t parameter_count;
+};
+static_assert(sizeof(ResponseRecord) == 16 && std::is_trivially_copyable_v<ResponseRecord>);
+
+struct ReplyRecord {
+  std::uint32_t failed;  // 1: the whole exchange failed, with `code` and the text that follows
+  std::uint32_t code;
+  std::uint32_t response_count;
+  std::uint32_t kept_count;      // leases that outlive this exchange
+  std::uint32_t max_batch_size;  // to kInitialize: of the model's configuration; else 0
+  std::uint32_t reserved;        // 0
+};
+static_assert(sizeof(ReplyRecord) == 24 && std::is_trivially_copyable_v<ReplyRecord>);
+
+}  // namespace tpb::ipc
