@@ -1,0 +1,121 @@
+// One attached stub as the server sees it: its process, its channel, the blocks it holds, and the service thread that
+// listens to it. The stub's own view of the same thing has the same name.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "backend/leases.h"
+#include "backend/supervisor/spawner.h"
+#include "backend/supervisor/stub_process.h"
+#include "ipc/channel.h"
+#include "ipc/deadline.h"
+#include "ipc/messages.h"
+
+namespace tpb::backend {
+
+class Attachment {
+ public:
+  struct Options {
+    std::string region_name;
+    std::uint64_t max_bytes = 0;
+    std::uint32_t event_slots = 1024;
+    std::chrono::seconds hello_timeout{30};
+    std::string package_version;
+    std::string label;                              // of the model or instance, for messages
+    std::function<void(const std::string&)> complain;  // gets sentences for the log; any thread
+  };
+
+  // Starts a stub and shakes hands with it. Throws ipc::Error when it ends, or does not speak in time.
+  static std::unique_ptr<Attachment> Spawn(Spawner& spawner, const LaunchPlan& plan, Options options);
+
+  Attachment(const Attachment&) = delete;
+  Attachment& operator=(const Attachment&) = delete;
+  Attachment(Attachment&&) = delete;
+  Attachment& operator=(Attachment&&) = delete;
+
+  // Kills what still runs.
+  ~Attachment();
+
+  // The answer to one message. Views into `body`; blocks that it names stay valid until Settle().
+  struct Answer {
+    std::vector<std::byte> body;
+    ipc::Reply reply;
+  };
+
+  // Sends a work message and sleeps until it is answered, the stub has gone or the deadline has passed: then nothing.
+  // A reply that breaks the protocol ends the stub. One thread at a time. Every Answer is followed by Settle().
+  std::optional<Answer> Exchange(ipc::MessageKind kind, std::span<const std::byte> body, ipc::Deadline deadline);
+
+  // Gives back the reply and its blocks, and the leases of the exchange that the stub does not keep.
+  void Settle(ExchangeLeases& leases, std::span<const std::uint64_t> kept);
+  void Settle();  // of an exchange without leases
+
+  // A leased block for payloads of the next message.
+  [[nodiscard]] ipc::Block Allocate(std::uint64_t size) const { return channel_->arena()->Allocate(size); }
+  Leases& leases() noexcept { return leases_; }
+
+  // Payload of an output. Throws ProtocolError when the stub does not hold what it names.
+  [[nodiscard]] std::span<const std::byte> Payload(const ipc::Tensor& tensor) const;
+
+  [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
+  [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
+
+  // The stub has broken the protocol, or is not wanted any more: SIGKILL, and everybody who waits for it wakes.
+  void Condemn(const std::string& why) noexcept;
+
+  // An orderly end: asks the stub to run the model's finalize() and to leave, and kills it at the deadline. Throws
+  // nothing: what goes wrong is complained about.
+  void Finalize(ipc::Deadline deadline) noexcept;
+
+  // Messages from the stub that named something unknown, and were dropped.
+  [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
+
+ private:
+  Attachment(pid_t pid, Options options, std::unique_ptr<ipc::ServerChannel> channel, ipc::UniqueFd socket,
+             ipc::UniqueFd stop);
+
+  void ShakeHands();
+  [[nodiscard]] ipc::Error DiedBeforeHello() const;
+  void Serve() noexcept;  // the service thread
+  void ServeUntilStopped();
+  bool DrainEvents(int limit);
+  void HandleEvent(const ipc::Slot& slot);
+  void ReadSocket(int epoll);
+  void MarkGone() noexcept;
+  void End(ipc::Deadline deadline) noexcept;
+  void AwaitEvents(std::uint64_t count);
+  std::optional<ipc::Slot> AwaitReply(std::uint64_t id, ipc::Deadline deadline);
+
+  const Options options_;
+  std::unique_ptr<ipc::ServerChannel> channel_;
+  Leases leases_;
+  const ipc::UniqueFd socket_;
+  const ipc::UniqueFd stop_;  // eventfd that ends the service thread
+  StubProcess process_;
+
+  std::atomic<bool> gone_{false};
+  std::atomic<bool> ending_{false};  // an end is expected: no complaint about it
+  std::atomic<std::uint64_t> dropped_{0};
+  std::uint64_t next_id_ = 1;
+  bool reply_held_ = false;  // a reply sits in its ring until Settle()
+
+  std::mutex events_mutex_;
+  std::condition_variable events_wake_;
+  std::uint64_t events_handled_ = 0;  // under events_mutex_
+
+  std::thread service_;
+};
+
+}  // namespace tpb::backend

@@ -1,0 +1,60 @@
+#include "backend/backend.h"
+
+#include <unistd.h>
+
+#include "backend/string_map.h"
+#include "backend/triton_error.h"
+
+namespace tpb::backend {
+namespace {
+
+std::string Name(TRITONBACKEND_Backend* backend) {
+  const char* name = nullptr;
+  Check(triton::Api().TRITONBACKEND_BackendName(backend, &name));
+  return name;
+}
+
+std::string Directory(TRITONBACKEND_Backend* backend) {
+  TRITONBACKEND_ArtifactType type = TRITONBACKEND_ARTIFACT_FILESYSTEM;
+  const char* directory = nullptr;
+  Check(triton::Api().TRITONBACKEND_BackendArtifacts(backend, &type, &directory));
+  return directory;
+}
+
+Options Configured(TRITONBACKEND_Backend* backend) {
+  const auto& api = triton::Api();
+  TRITONSERVER_Message* message = nullptr;  // stays core's
+  Check(api.TRITONBACKEND_BackendConfig(backend, &message));
+  const char* json = nullptr;
+  std::size_t size = 0;
+  Check(api.TRITONSERVER_MessageSerializeToJson(message, &json, &size));
+  return ReadOptions(ReadStringMap({json, size}, "cmdline"), Name(backend));
+}
+
+}  // namespace
+
+Backend::Backend(TRITONBACKEND_Backend* backend)
+    : directory_(Directory(backend)), options_(Configured(backend)), environment_(SnapshotEnvironment()) {
+  Log(TRITONSERVER_LOG_VERBOSE, __FILE__, __LINE__,
+      "Shared memory configuration is shm-default-byte-size=" + std::to_string(options_.shm_default_byte_size) +
+          ",shm-growth-byte-size=" + std::to_string(options_.shm_growth_byte_size) +
+          ",stub-timeout-seconds=" + std::to_string(options_.stub_timeout.count()));
+}
+
+Interpreter Backend::interpreter() {
+  const std::scoped_lock lock(interpreter_mutex_);
+  if (!interpreter_) {
+    interpreter_ = FindInterpreter(
+        {.configured = options_.python_executable, .backend_dir = directory_, .environment = environment_});
+  }
+  return *interpreter_;
+}
+
+LaunchPlan Backend::Plan(const Interpreter& interpreter, const std::string& model_name) const {
+  return {.argv = {interpreter.path, directory_ + "/triton_python_backend_utils/launch/stub_main.py",
+                   std::to_string(LaunchPlan::kSocketNumber), model_name, std::to_string(::getpid())},
+          .environment = environment_,
+          .placement = Placement::OfThisThread()};
+}
+
+}  // namespace tpb::backend

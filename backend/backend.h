@@ -1,0 +1,40 @@
+// What the library keeps for each backend name that it is initialised under ("python", or a python-based backend).
+#pragma once
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/options.h"
+#include "backend/supervisor/interpreter.h"
+#include "backend/supervisor/spawner.h"
+#include "triton_c_api/types.h"
+
+namespace tpb::backend {
+
+class Backend {
+ public:
+  // Reads name, folder and settings from core. Throws ipc::Error for a setting that is wrong.
+  explicit Backend(TRITONBACKEND_Backend* backend);
+
+  [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
+  [[nodiscard]] const Options& options() const noexcept { return options_; }
+  Spawner& spawner() noexcept { return spawner_; }
+
+  // Looked for once, when the first model asks; a failure is not remembered.
+  Interpreter interpreter();
+
+  // How a stub for `model_name` is started on the calling thread's behalf.
+  [[nodiscard]] LaunchPlan Plan(const Interpreter& interpreter, const std::string& model_name) const;
+
+ private:
+  std::string directory_;
+  Options options_;
+  const std::vector<std::string> environment_;
+  std::mutex interpreter_mutex_;
+  std::optional<Interpreter> interpreter_;
+  Spawner spawner_;
+};
+
+}  // namespace tpb::backend

@@ -1,0 +1,63 @@
+// The requests of one Execute call, from the moment we own them: each is answered exactly once and released, whatever
+// happens.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ipc/error.h"
+#include "triton_c_api/types.h"
+
+namespace tpb::backend {
+
+std::uint64_t NowNs() noexcept;
+
+class Batch {
+ public:
+  struct Item {
+    TRITONBACKEND_Request* request;
+    bool answered = false;
+    bool succeeded = false;  // for the statistics: an error that the model itself returned counts as success
+  };
+
+  // The moments that core wants to know, CLOCK_MONOTONIC nanoseconds.
+  struct Times {
+    std::uint64_t start = 0;
+    std::uint64_t compute_start = 0;
+    std::uint64_t compute_end = 0;
+    std::uint64_t end = 0;
+  };
+
+  Batch(TRITONBACKEND_ModelInstance* instance, std::span<TRITONBACKEND_Request* const> requests);
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+  Batch(Batch&&) = delete;
+  Batch& operator=(Batch&&) = delete;
+
+  // Answers what is left with an error, reports statistics, releases every request.
+  ~Batch();
+
+  [[nodiscard]] std::vector<Item>& items() noexcept { return items_; }
+  [[nodiscard]] Times& times() noexcept { return times_; }
+
+  // Sends an error response; does nothing for a request that has its answer.
+  void Fail(Item& item, ipc::Code code, const std::string& message) noexcept;
+
+  // Fails whatever has no answer yet.
+  void FailRest(ipc::Code code, const std::string& message) noexcept;
+
+  // The stub answered: the batch counts as one execution of `size` inferences.
+  void CountExecution(std::uint64_t size) noexcept { executed_ = size; }
+
+ private:
+  void Report() noexcept;
+
+  TRITONBACKEND_ModelInstance* const instance_;
+  std::vector<Item> items_;
+  Times times_;
+  std::uint64_t executed_ = 0;
+};
+
+}  // namespace tpb::backend

@@ -1,0 +1,117 @@
+#include "backend/instance.h"
+
+#include "backend/gather.h"
+#include "backend/respond.h"
+#include "backend/triton_error.h"
+
+namespace tpb::backend {
+namespace {
+
+std::string Name(TRITONBACKEND_ModelInstance* instance) {
+  const char* name = nullptr;
+  Check(triton::Api().TRITONBACKEND_ModelInstanceName(instance, &name));
+  return name;
+}
+
+}  // namespace
+
+Instance::Instance(Model& model, TRITONBACKEND_ModelInstance* instance)
+    : model_(model), instance_(instance), facts_{.name = Name(instance)}, attachment_(model.Attach(facts_.name)) {
+  Initialize();
+}
+
+void Instance::Initialize() {
+  const auto& api = triton::Api();
+  TRITONSERVER_InstanceGroupKind kind = TRITONSERVER_INSTANCEGROUPKIND_AUTO;
+  Check(api.TRITONBACKEND_ModelInstanceKind(instance_, &kind));
+  std::int32_t device_id = 0;
+  Check(api.TRITONBACKEND_ModelInstanceDeviceId(instance_, &device_id));
+  const std::string device = std::to_string(device_id);
+  const std::string config = model_.Config();
+  ipc::Load load = model_.LoadMessage(config);
+  load.instance_name = facts_.name;
+  load.instance_kind = api.TRITONSERVER_InstanceGroupKindString(kind);
+  load.instance_device_id = device;
+  body_.Clear();
+  ipc::Encode(load, body_);
+  // A model may take as long as it likes to load; only the end of its process ends the wait.
+  const auto answer = attachment_->Exchange(ipc::MessageKind::kInitialize, body_.bytes(), ipc::Deadline::Never());
+  if (!answer) {
+    throw NotHealthy();
+  }
+  if (answer->reply.failed) {
+    throw ipc::Error(answer->reply.code, std::string(answer->reply.text));
+  }
+  facts_.has_batch_dimension = answer->reply.max_batch_size > 0;
+  attachment_->Settle();
+}
+
+void Instance::Execute(std::span<TRITONBACKEND_Request* const> requests) noexcept {
+  Batch batch(instance_, requests);
+  try {
+    Process(batch);
+  } catch (const ipc::Error& error) {
+    batch.FailRest(error.code(), error.message());
+  } catch (const std::exception& error) {
+    batch.FailRest(ipc::Code::kInternal, "Failed to process the request(s) for model '" + facts_.name +
+                                             "', message: " + error.what());
+  }
+}
+
+void Instance::Process(Batch& batch) {
+  if (attachment_->gone()) {
+    throw NotHealthy();
+  }
+  ExchangeLeases leases(attachment_->leases());
+  const Gathered gathered = Gather(batch, *attachment_, leases, facts_, body_);
+  if (gathered.sent.empty()) {
+    return;
+  }
+  batch.times().compute_start = NowNs();
+  const auto answer = attachment_->Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
+  batch.times().compute_end = NowNs();
+  if (!answer) {
+    throw NotHealthy();
+  }
+  batch.CountExecution(gathered.inferences);
+  try {
+    Answer(batch, gathered.sent, answer->reply);
+  } catch (const ipc::ProtocolError& error) {
+    attachment_->Condemn(error.message());
+    throw NotHealthy();
+  }
+  attachment_->Settle(leases, answer->reply.kept);
+}
+
+void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply& reply) {
+  if (reply.failed) {
+    const std::string text(reply.text);
+    Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__,
+        "Failed to process the request(s) for model '" + facts_.name + "', message: " + text);
+    batch.FailRest(reply.code, "Failed to process the request(s) for model '" + facts_.name + "', message: " + text);
+    return;
+  }
+  if (reply.responses.size() != sent.size()) {
+    throw ipc::ProtocolError("the stub process gave " + std::to_string(reply.responses.size()) + " responses to " +
+                             std::to_string(sent.size()) + " requests");
+  }
+  for (std::size_t i = 0; i < sent.size(); ++i) {
+    Respond(batch, batch.items()[sent[i]], reply.responses[i], *attachment_, facts_.name);
+  }
+}
+
+void Instance::CheckReady() const {
+  if (attachment_->gone()) {
+    throw NotHealthy();
+  }
+}
+
+void Instance::Finalize() noexcept {
+  attachment_->Finalize(ipc::Deadline::After(model_.backend().options().unload_timeout));
+}
+
+ipc::Error Instance::NotHealthy() const {
+  return {ipc::Code::kInternal, "Stub process '" + facts_.name + "' is not healthy."};
+}
+
+}  // namespace tpb::backend

@@ -1,0 +1,139 @@
+#include "backend/model.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "backend/triton_error.h"
+#include "ipc/codec.h"
+
+namespace tpb::backend {
+namespace {
+
+std::string Name(TRITONBACKEND_Model* model) {
+  const char* name = nullptr;
+  Check(triton::Api().TRITONBACKEND_ModelName(model, &name));
+  return name;
+}
+
+std::string Version(TRITONBACKEND_Model* model) {
+  std::uint64_t version = 0;
+  Check(triton::Api().TRITONBACKEND_ModelVersion(model, &version));
+  return std::to_string(version);
+}
+
+std::string Repository(TRITONBACKEND_Model* model) {
+  TRITONBACKEND_ArtifactType type = TRITONBACKEND_ARTIFACT_FILESYSTEM;
+  const char* path = nullptr;
+  Check(triton::Api().TRITONBACKEND_ModelRepository(model, &type, &path));
+  return path;
+}
+
+std::string AsJson(TRITONSERVER_Message* message) {
+  const char* json = nullptr;
+  std::size_t size = 0;
+  Check(triton::Api().TRITONSERVER_MessageSerializeToJson(message, &json, &size));
+  return {json, size};
+}
+
+std::uint32_t EventSlots(const Options& options) {
+  return std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(options.shm_message_queue_size, 64, 65536)));
+}
+
+bool WantsAutoComplete(TRITONBACKEND_Model* model) {
+  bool wanted = false;
+  Check(triton::Api().TRITONBACKEND_ModelAutoCompleteConfig(model, &wanted));
+  return wanted;
+}
+
+}  // namespace
+
+Model::Model(Backend& backend, TRITONBACKEND_Model* model)
+    : backend_(backend),
+      model_(model),
+      name_(Name(model)),
+      version_(Version(model)),
+      repository_(Repository(model)),
+      file_(repository_ + "/" + version_ + "/model.py"),
+      interpreter_(backend.interpreter()) {
+  Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__,
+      "model '" + name_ + "' runs in " + interpreter_.path + " (" + interpreter_.reason + ")");
+  if (WantsAutoComplete(model)) {
+    AutoComplete();
+  }
+}
+
+std::unique_ptr<Attachment> Model::Attach(const std::string& label) {
+  const LaunchPlan plan = backend_.Plan(interpreter_, name_);
+  Prestarted prestarted;
+  {
+    const std::scoped_lock lock(prestarted_mutex_);
+    prestarted = std::move(prestarted_);
+  }
+  if (prestarted.attachment && prestarted.placement == plan.placement && !prestarted.attachment->gone()) {
+    return std::move(prestarted.attachment);
+  }
+  return Spawn(plan, label);
+}
+
+std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::string& label) {
+  const Options& options = backend_.options();
+  return Attachment::Spawn(backend_.spawner(), plan,
+                           {.region_name = options.shm_region_prefix_name + name_,
+                            .max_bytes = options.shm_max_byte_size,
+                            .event_slots = EventSlots(options),
+                            .hello_timeout = options.stub_timeout,
+                            .package_version = TPB_VERSION,
+                            .label = label,
+                            .complain = [](const std::string& complaint) {
+                              Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, complaint);
+                            }});
+}
+
+ipc::Load Model::LoadMessage(const std::string& config) const {
+  ipc::Load load;
+  load.model_name = name_;
+  load.model_version = version_;
+  load.model_repository = repository_;
+  load.model_file = file_;
+  load.backend_dir = backend_.directory();
+  load.config_json = config;
+  return load;
+}
+
+std::string Model::Config() const {
+  TRITONSERVER_Message* message = nullptr;
+  Check(triton::Api().TRITONBACKEND_ModelConfig(model_, 1, &message));
+  const std::unique_ptr<TRITONSERVER_Message, void (*)(TRITONSERVER_Message*)> owned(
+      message, [](TRITONSERVER_Message* gone) { LogFailure(triton::Api().TRITONSERVER_MessageDelete(gone), "config"); });
+  return AsJson(message);
+}
+
+// Runs the model's auto_complete_config in a stub of its own, which then waits for the first instance.
+void Model::AutoComplete() {
+  const LaunchPlan plan = backend_.Plan(interpreter_, name_);
+  auto attachment = Spawn(plan, name_);
+  const std::string config = Config();
+  ipc::Writer body;
+  ipc::Encode(LoadMessage(config), body);
+  const auto answer = attachment->Exchange(ipc::MessageKind::kAutoComplete, body.bytes(), ipc::Deadline::Never());
+  if (!answer) {
+    throw ipc::Error(ipc::Code::kInternal, "Stub process '' is not healthy.");
+  }
+  if (answer->reply.failed) {
+    throw ipc::Error(answer->reply.code, std::string(answer->reply.text));
+  }
+  if (answer->reply.text != config) {
+    const auto& api = triton::Api();
+    TRITONSERVER_Message* message = nullptr;
+    Check(api.TRITONSERVER_MessageNewFromSerializedJson(&message, answer->reply.text.data(),
+                                                        answer->reply.text.size()));
+    TRITONSERVER_Error* error = api.TRITONBACKEND_ModelSetConfig(model_, 1, message);
+    LogFailure(api.TRITONSERVER_MessageDelete(message), "Unable to delete a model configuration");
+    Check(error);
+  }
+  attachment->Settle();
+  prestarted_ = {.attachment = std::move(attachment), .placement = plan.placement};
+}
+
+}  // namespace tpb::backend

@@ -1,0 +1,53 @@
+// One loaded model: what its instances have in common.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "backend/attachment.h"
+#include "backend/backend.h"
+#include "triton_c_api/types.h"
+
+namespace tpb::backend {
+
+class Model {
+ public:
+  // Completes the model's configuration if core asks for that. Throws ipc::Error with what the load fails with.
+  Model(Backend& backend, TRITONBACKEND_Model* model);
+
+  Backend& backend() noexcept { return backend_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+  // A stub on the calling thread's CPUs and memory nodes: the one that completed the configuration, for whichever
+  // instance comes first and asks for the same, else a new one.
+  std::unique_ptr<Attachment> Attach(const std::string& label);
+
+  // What the stub has to know of this model; the views are valid as long as the model and `config`.
+  [[nodiscard]] ipc::Load LoadMessage(const std::string& config) const;
+
+  // The configuration as core has it now, as JSON.
+  [[nodiscard]] std::string Config() const;
+
+ private:
+  struct Prestarted {
+    std::unique_ptr<Attachment> attachment;
+    Placement placement;
+  };
+
+  std::unique_ptr<Attachment> Spawn(const LaunchPlan& plan, const std::string& label);
+  void AutoComplete();
+
+  Backend& backend_;  // outlives its models
+  TRITONBACKEND_Model* const model_;
+  std::string name_;
+  std::string version_;
+  std::string repository_;
+  std::string file_;
+  Interpreter interpreter_;
+
+  std::mutex prestarted_mutex_;
+  Prestarted prestarted_;
+};
+
+}  // namespace tpb::backend

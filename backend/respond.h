@@ -1,0 +1,17 @@
+// What the stub answered -> Triton's responses.
+#pragma once
+
+#include <string>
+
+#include "backend/attachment.h"
+#include "backend/batch.h"
+#include "ipc/messages.h"
+
+namespace tpb::backend {
+
+// Sends the response to one request, copying its outputs into the buffers that core gives. Whatever goes wrong becomes
+// that request's error, but for a ProtocolError: then the stub has lied, and the rest of its answer is worth nothing.
+void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const Attachment& attachment,
+             const std::string& instance_name);
+
+}  // namespace tpb::backend

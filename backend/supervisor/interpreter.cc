@@ -1,0 +1,159 @@
+#include "backend/supervisor/interpreter.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <string_view>
+
+#include "ipc/deadline.h"
+#include "ipc/error.h"
+#include "ipc/peer.h"
+#include "ipc/unique_fd.h"
+
+namespace tpb::backend {
+namespace {
+
+constexpr std::chrono::seconds kProbeLimit{60};
+
+// Prints the interpreter's own idea of its path (a pyenv shim would cost a shell at every start, and depends on the
+// folder it is run in), or says nothing when something that a stub needs is missing.
+constexpr const char* kProbe =
+    "import sys\n"
+    "sys.path.append(sys.argv[1])\n"
+    "import numpy\n"
+    "import triton_python_backend_utils._core\n"
+    "sys.stdout.write(sys.executable)\n";
+
+bool IsExecutable(const std::string& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && ::access(path.c_str(), X_OK) == 0;
+}
+
+std::optional<std::string> FindOnPath(const std::vector<std::string>& environment, const std::string& program) {
+  constexpr std::string_view kPath = "PATH=";
+  for (const auto& entry : environment) {
+    if (!std::string_view(entry).starts_with(kPath)) {
+      continue;
+    }
+    std::istringstream folders(entry.substr(kPath.size()));
+    for (std::string folder; std::getline(folders, folder, ':');) {
+      if (!folder.empty() && folder.front() == '/' && IsExecutable(folder + "/" + program)) {
+        return folder + "/" + program;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+// All that the child writes until it closes the pipe or the deadline passes.
+std::string ReadAll(int fd, ipc::Deadline deadline) {
+  std::string text;
+  char buffer[4096];
+  while (ipc::WaitReadable(&fd, 1, deadline) == 0) {
+    const ssize_t count = ::read(fd, buffer, sizeof(buffer));
+    if (count <= 0) {
+      break;
+    }
+    text.append(buffer, static_cast<std::size_t>(count));
+  }
+  return text;
+}
+
+// Runs `argv` with nothing on stdin and stderr; its output, or nothing if it failed or took too long.
+std::optional<std::string> RunCaptured(const std::vector<std::string>& argv,
+                                       const std::vector<std::string>& environment) {
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    ipc::ThrowErrno("Unable to create a pipe", errno);
+  }
+  const ipc::UniqueFd reading(ends[0]);
+  ipc::UniqueFd writing(ends[1]);
+
+  std::vector<char*> arguments;
+  for (const auto& argument : argv) {
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  }
+  arguments.push_back(nullptr);
+  std::vector<char*> variables;
+  for (const auto& variable : environment) {
+    variables.push_back(const_cast<char*>(variable.c_str()));
+  }
+  variables.push_back(nullptr);
+
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&actions, writing.get(), STDOUT_FILENO);
+  ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  pid_t pid = -1;
+  const int error = ::posix_spawn(&pid, arguments[0], &actions, nullptr, arguments.data(), variables.data());
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) {
+    return std::nullopt;
+  }
+  writing.Reset();
+  const auto deadline = ipc::Deadline::After(kProbeLimit);
+  std::string output = ReadAll(reading.get(), deadline);
+  if (deadline.Passed()) {
+    ::kill(pid, SIGKILL);
+  }
+  int status = -1;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    return std::nullopt;
+  }
+  return output;
+}
+
+std::string RecordedInterpreter(const std::string& backend_dir) {
+  std::ifstream file(backend_dir + "/interpreter.txt");
+  std::string path;
+  std::getline(file, path);
+  return path;
+}
+
+}  // namespace
+
+Interpreter FindInterpreter(const InterpreterSearch& search) {
+  if (!search.configured.empty()) {
+    if (!IsExecutable(search.configured)) {
+      throw ipc::Error(ipc::Code::kInvalidArg,
+                       "The Python interpreter '" + search.configured +
+                           "' of --backend-config=python,python-executable does not exist or is not an executable "
+                           "file: give the absolute path of a Python 3.9 or newer that has numpy");
+    }
+    return {.path = search.configured, .reason = "--backend-config=python,python-executable"};
+  }
+  const auto on_path = FindOnPath(search.environment, "python3");
+  if (on_path) {
+    const auto path = RunCaptured({*on_path, "-c", kProbe, search.backend_dir}, search.environment);
+    if (path && IsExecutable(*path)) {
+      return {.path = *path, .reason = "python3 on the server's PATH"};
+    }
+  }
+  const std::string recorded = RecordedInterpreter(search.backend_dir);
+  if (IsExecutable(recorded)) {
+    return {.path = recorded, .reason = "the Python that installed the backend"};
+  }
+  throw ipc::Error(
+      ipc::Code::kInvalidArg,
+      "No Python interpreter to run models with: " +
+          (on_path ? "'" + *on_path + "' cannot import numpy and the compiled module in " + search.backend_dir
+                   : std::string("there is no python3 on the server's PATH")) +
+          ", and " +
+          (recorded.empty() ? "no interpreter is recorded beside the backend library"
+                            : "the recorded interpreter '" + recorded + "' is gone") +
+          ". Name one with --backend-config=python,python-executable=/path/to/python3");
+}
+
+}  // namespace tpb::backend

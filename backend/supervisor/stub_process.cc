@@ -1,0 +1,87 @@
+#include "backend/supervisor/stub_process.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "ipc/peer.h"
+
+namespace tpb::backend {
+namespace {
+
+// How often to look where the kernel has no pidfd to sleep on.
+constexpr std::chrono::milliseconds kLook{20};
+
+// 1 = ended, 0 = runs, -1 = somebody else reaped it (a host that ignores SIGCHLD, or waits for everything).
+int Look(pid_t pid, siginfo_t& info) noexcept {
+  info = {};
+  int result = 0;
+  do {
+    result = ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0) {
+    return -1;
+  }
+  return info.si_pid == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+StubProcess::StubProcess(pid_t pid) : pid_(pid), pidfd_(ipc::OpenPidfd(pid)) {}
+
+StubProcess::~StubProcess() { End(ipc::Deadline::After(std::chrono::seconds(0))); }
+
+bool StubProcess::Ended() const noexcept {
+  siginfo_t info;
+  return reaped_ || Look(pid_, info) != 0;
+}
+
+void StubProcess::KillGroup() const noexcept {
+  siginfo_t info;
+  // Once somebody else has reaped the leader its number may be a stranger's: then no signal by number.
+  if (!reaped_ && Look(pid_, info) >= 0) {
+    ::killpg(pid_, SIGKILL);
+  }
+}
+
+void StubProcess::End(ipc::Deadline deadline) noexcept {
+  if (reaped_) {
+    return;
+  }
+  const int pidfd = pidfd_.get();
+  while (!Ended() && !deadline.Passed()) {
+    if (pidfd >= 0) {
+      ipc::WaitReadable(&pidfd, 1, deadline);
+    } else {
+      std::this_thread::sleep_for(kLook);
+    }
+  }
+  KillGroup();
+  int result = 0;
+  do {
+    result = ::waitpid(pid_, nullptr, 0);
+  } while (result < 0 && errno == EINTR);
+  reaped_ = true;
+}
+
+std::string StubProcess::DescribeEnd() const {
+  siginfo_t info;
+  switch (reaped_ ? -1 : Look(pid_, info)) {
+    case 0:
+      return "is running";
+    case 1:
+      break;
+    default:
+      return "ended, cause unknown (another part of the server's process collected its status)";
+  }
+  if (info.si_code == CLD_EXITED) {
+    return "exited with status " + std::to_string(info.si_status);
+  }
+  return "was killed by signal " + std::to_string(info.si_status) + " (" + ::strsignal(info.si_status) + ")";
+}
+
+}  // namespace tpb::backend
