@@ -27,7 +27,8 @@ void CheckApiVersion() {
   std::uint32_t minor = 0;
   Check(tpb::triton::Api().TRITONBACKEND_ApiVersion(&major, &minor));
   if (major != kApiMajor || minor < kApiMinor) {
-    throw tpb::ipc::Error(tpb::ipc::Code::kUnsupported, "Triton backend API version does not support this backend");
+    throw tpb::ipc::Error(tpb::ipc::Code::kUnsupported,
+                          "Triton backend API version does not support this backend");
   }
 }
 

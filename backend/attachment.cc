@@ -53,8 +53,8 @@ std::unique_ptr<Attachment> Attachment::Spawn(Spawner& spawner, const LaunchPlan
   return attachment;
 }
 
-Attachment::Attachment(pid_t pid, Options options, std::unique_ptr<ipc::ServerChannel> channel, ipc::UniqueFd socket,
-                       ipc::UniqueFd stop)
+Attachment::Attachment(pid_t pid, Options options, std::unique_ptr<ipc::ServerChannel> channel,
+                       ipc::UniqueFd socket, ipc::UniqueFd stop)
     : options_(std::move(options)),
       channel_(std::move(channel)),
       socket_(std::move(socket)),
@@ -65,11 +65,13 @@ Attachment::~Attachment() { End(ipc::Deadline::After(std::chrono::seconds(0))); 
 
 void Attachment::ShakeHands() {
   const std::array<int, 2> sources{socket_.get(), process_.pidfd()};
-  const int ready =
-      ipc::WaitReadable(sources.data(), static_cast<int>(sources.size()), ipc::Deadline::After(options_.hello_timeout));
+  const int ready = ipc::WaitReadable(sources.data(), static_cast<int>(sources.size()),
+                                      ipc::Deadline::After(options_.hello_timeout));
   if (ready < 0) {
-    throw ipc::Error(ipc::Code::kInternal, "Stub process '" + options_.label + "' is not healthy. It sent no message "
-                                               "within " + std::to_string(options_.hello_timeout.count()) +
+    throw ipc::Error(ipc::Code::kInternal, "Stub process '" + options_.label +
+                                               "' is not healthy. It sent no message "
+                                               "within " +
+                                               std::to_string(options_.hello_timeout.count()) +
                                                " s (--backend-config=python,stub-timeout-seconds).");
   }
   if (ready == 1) {
@@ -88,7 +90,8 @@ void Attachment::ShakeHands() {
 }
 
 ipc::Error Attachment::DiedBeforeHello() const {
-  return {ipc::Code::kInternal, "Stub process '" + options_.label + "' is not healthy. It " + process_.DescribeEnd() +
+  return {ipc::Code::kInternal, "Stub process '" + options_.label + "' is not healthy. It " +
+                                    process_.DescribeEnd() +
                                     " before its first message; its output is in the server's log."};
 }
 
@@ -300,8 +303,7 @@ void Attachment::ReadSocket(int epoll) {
   if (received.bytes.empty()) {
     const int pidfd = process_.pidfd();
     ipc::WaitReadable(&pidfd, 1, ipc::Deadline::After(std::chrono::seconds(1)));
-    throw ipc::Error(ipc::Code::kUnavailable,
-                     "it closed its connection and " + process_.DescribeEnd());
+    throw ipc::Error(ipc::Code::kUnavailable, "it closed its connection and " + process_.DescribeEnd());
   }
   const std::string_view text(reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size());
   const std::string failure = ipc::FailureText(text);

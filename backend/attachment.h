@@ -1,5 +1,5 @@
-// One attached stub as the server sees it: its process, its channel, the blocks it holds, and the service thread that
-// listens to it. The stub's own view of the same thing has the same name.
+// One attached stub as the server sees it: its process, its channel, the blocks it holds, and the service
+// thread that listens to it. The stub's own view of the same thing has the same name.
 #pragma once
 
 #include <sys/types.h>
@@ -33,7 +33,7 @@ class Attachment {
     std::uint32_t event_slots = 1024;
     std::chrono::seconds hello_timeout{30};
     std::string package_version;
-    std::string label;                              // of the model or instance, for messages
+    std::string label;                                 // of the model or instance, for messages
     std::function<void(const std::string&)> complain;  // gets sentences for the log; any thread
   };
 
@@ -54,9 +54,11 @@ class Attachment {
     ipc::Reply reply;
   };
 
-  // Sends a work message and sleeps until it is answered, the stub has gone or the deadline has passed: then nothing.
-  // A reply that breaks the protocol ends the stub. One thread at a time. Every Answer is followed by Settle().
-  std::optional<Answer> Exchange(ipc::MessageKind kind, std::span<const std::byte> body, ipc::Deadline deadline);
+  // Sends a work message and sleeps until it is answered, the stub has gone or the deadline has passed: then
+  // nothing. A reply that breaks the protocol ends the stub. One thread at a time. Every Answer is followed
+  // by Settle().
+  std::optional<Answer> Exchange(ipc::MessageKind kind, std::span<const std::byte> body,
+                                 ipc::Deadline deadline);
 
   // Gives back the reply and its blocks, and the leases of the exchange that the stub does not keep.
   void Settle(ExchangeLeases& leases, std::span<const std::uint64_t> kept);
@@ -72,11 +74,12 @@ class Attachment {
   [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
   [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
 
-  // The stub has broken the protocol, or is not wanted any more: SIGKILL, and everybody who waits for it wakes.
+  // The stub has broken the protocol, or is not wanted any more: SIGKILL, and everybody who waits for it
+  // wakes.
   void Condemn(const std::string& why) noexcept;
 
-  // An orderly end: asks the stub to run the model's finalize() and to leave, and kills it at the deadline. Throws
-  // nothing: what goes wrong is complained about.
+  // An orderly end: asks the stub to run the model's finalize() and to leave, and kills it at the deadline.
+  // Throws nothing: what goes wrong is complained about.
   void Finalize(ipc::Deadline deadline) noexcept;
 
   // Messages from the stub that named something unknown, and were dropped.

@@ -36,7 +36,8 @@ Options Configured(TRITONBACKEND_Backend* backend) {
 Backend::Backend(TRITONBACKEND_Backend* backend)
     : directory_(Directory(backend)), options_(Configured(backend)), environment_(SnapshotEnvironment()) {
   Log(TRITONSERVER_LOG_VERBOSE, __FILE__, __LINE__,
-      "Shared memory configuration is shm-default-byte-size=" + std::to_string(options_.shm_default_byte_size) +
+      "Shared memory configuration is shm-default-byte-size=" +
+          std::to_string(options_.shm_default_byte_size) +
           ",shm-growth-byte-size=" + std::to_string(options_.shm_growth_byte_size) +
           ",stub-timeout-seconds=" + std::to_string(options_.stub_timeout.count()));
 }

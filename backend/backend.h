@@ -1,4 +1,5 @@
-// What the library keeps for each backend name that it is initialised under ("python", or a python-based backend).
+// What the library keeps for each backend name that it is initialised under ("python", or a python-based
+// backend).
 #pragma once
 
 #include <mutex>

@@ -62,14 +62,14 @@ void Batch::Report() noexcept {
   times_.compute_start = times_.compute_start == 0 ? times_.end : times_.compute_start;
   times_.compute_end = times_.compute_end == 0 ? times_.end : times_.compute_end;
   for (const Item& item : items_) {
-    LogFailure(api.TRITONBACKEND_ModelInstanceReportStatistics(instance_, item.request, item.succeeded, times_.start,
-                                                               times_.compute_start, times_.compute_end, times_.end),
-               "Unable to report statistics");
+    LogFailure(
+        api.TRITONBACKEND_ModelInstanceReportStatistics(instance_, item.request, item.succeeded, times_.start,
+                                                        times_.compute_start, times_.compute_end, times_.end),
+        "Unable to report statistics");
   }
   if (executed_ != 0) {
-    LogFailure(api.TRITONBACKEND_ModelInstanceReportBatchStatistics(instance_, executed_, times_.start,
-                                                                    times_.compute_start, times_.compute_end,
-                                                                    times_.end),
+    LogFailure(api.TRITONBACKEND_ModelInstanceReportBatchStatistics(
+                   instance_, executed_, times_.start, times_.compute_start, times_.compute_end, times_.end),
                "Unable to report batch statistics");
   }
 }

@@ -1,5 +1,5 @@
-// The requests of one Execute call, from the moment we own them: each is answered exactly once and released, whatever
-// happens.
+// The requests of one Execute call, from the moment we own them: each is answered exactly once and released,
+// whatever happens.
 #pragma once
 
 #include <cstdint>

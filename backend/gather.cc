@@ -54,7 +54,8 @@ void ReadInputs(TRITONBACKEND_Request* request, Asked& asked) {
     TRITONSERVER_DataType dtype = TRITONSERVER_TYPE_INVALID;
     const std::int64_t* shape = nullptr;
     std::uint32_t dims = 0;
-    Check(api.TRITONBACKEND_InputProperties(input.handle, &name, &dtype, &shape, &dims, &tensor.size, &input.buffers));
+    Check(api.TRITONBACKEND_InputProperties(input.handle, &name, &dtype, &shape, &dims, &tensor.size,
+                                            &input.buffers));
     tensor.name = name;
     tensor.dtype = static_cast<ipc::DataType>(dtype);
     tensor.shape = {shape, dims};
@@ -96,7 +97,8 @@ ipc::Parameter ReadParameter(TRITONBACKEND_Request* request, std::uint32_t index
       parameter.bits = std::bit_cast<std::uint64_t>(*static_cast<const double*>(value));
       return parameter;
     default:
-      throw ipc::Error(ipc::Code::kInternal, "Unsupported parameter type for parameter '" + std::string(name) + "'.");
+      throw ipc::Error(ipc::Code::kInternal,
+                       "Unsupported parameter type for parameter '" + std::string(name) + "'.");
   }
 }
 
@@ -159,7 +161,8 @@ std::vector<Group> PlanGroups(std::vector<Asked>& asked) {
   return groups;
 }
 
-void Lease(const Attachment& attachment, std::span<Group> groups, std::uint64_t size, ExchangeLeases& leases) {
+void Lease(const Attachment& attachment, std::span<Group> groups, std::uint64_t size,
+           ExchangeLeases& leases) {
   if (size == 0) {
     size = ipc::kAlignment;
   }
@@ -191,7 +194,8 @@ void LeaseGroups(const Attachment& attachment, std::vector<Group>& groups, Excha
   }
 }
 
-void CopyInput(const Input& input, const ipc::Tensor& tensor, std::byte* to, const std::string& instance_name) {
+void CopyInput(const Input& input, const ipc::Tensor& tensor, std::byte* to,
+               const std::string& instance_name) {
   const auto& api = triton::Api();
   std::uint64_t copied = 0;
   for (std::uint32_t i = 0; i < input.buffers; ++i) {
@@ -202,21 +206,22 @@ void CopyInput(const Input& input, const ipc::Tensor& tensor, std::byte* to, con
     Check(api.TRITONBACKEND_InputBuffer(input.handle, i, &buffer, &size, &memory_type, &device_id));
     if (memory_type == TRITONSERVER_MEMORY_GPU) {
       throw ipc::Error(ipc::Code::kUnsupported,
-                       "input '" + std::string(tensor.name) + "' of model instance '" + instance_name + "' is in GPU memory (device " +
-                           std::to_string(device_id) +
+                       "input '" + std::string(tensor.name) + "' of model instance '" + instance_name +
+                           "' is in GPU memory (device " + std::to_string(device_id) +
                            "): the Python backend takes tensors in CPU memory only, send it from there");
     }
     if (size > tensor.size - copied) {
-      throw ipc::Error(ipc::Code::kInternal, "the buffers of input '" + std::string(tensor.name) + "' of model instance '" +
-                                                 instance_name + "' hold more than its " + std::to_string(tensor.size) +
-                                                 " bytes");
+      throw ipc::Error(ipc::Code::kInternal,
+                       "the buffers of input '" + std::string(tensor.name) + "' of model instance '" +
+                           instance_name + "' hold more than its " + std::to_string(tensor.size) + " bytes");
     }
     std::memcpy(to + copied, buffer, size);
     copied += size;
   }
   if (copied != tensor.size) {
-    throw ipc::Error(ipc::Code::kInternal, "the buffers of input '" + std::string(tensor.name) + "' of model instance '" +
-                                               instance_name + "' hold " + std::to_string(copied) + " bytes, expected " +
+    throw ipc::Error(ipc::Code::kInternal, "the buffers of input '" + std::string(tensor.name) +
+                                               "' of model instance '" + instance_name + "' hold " +
+                                               std::to_string(copied) + " bytes, expected " +
                                                std::to_string(tensor.size));
   }
 }
@@ -240,8 +245,9 @@ void ForEach(std::vector<Asked>& asked, Batch& batch, const std::string& instanc
       step(item, one);
       return false;
     } catch (const ipc::Error& error) {
-      batch.Fail(item, error.code(),
-                 "Failed to process the request(s) for model '" + instance_name + "', message: " + error.message());
+      batch.Fail(
+          item, error.code(),
+          "Failed to process the request(s) for model '" + instance_name + "', message: " + error.message());
       return true;
     }
   });
@@ -256,8 +262,8 @@ std::uint64_t Inferences(const ipc::Request& request, bool has_batch_dimension) 
 
 }  // namespace
 
-Gathered Gather(Batch& batch, const Attachment& attachment, ExchangeLeases& leases, const InstanceFacts& instance,
-                ipc::Writer& body) {
+Gathered Gather(Batch& batch, const Attachment& attachment, ExchangeLeases& leases,
+                const InstanceFacts& instance, ipc::Writer& body) {
   std::vector<Asked> asked(batch.items().size());
   for (std::size_t i = 0; i < asked.size(); ++i) {
     asked[i].item = i;
@@ -266,7 +272,8 @@ Gathered Gather(Batch& batch, const Attachment& attachment, ExchangeLeases& leas
 
   auto groups = PlanGroups(asked);
   LeaseGroups(attachment, groups, leases);
-  ForEach(asked, batch, instance.name, [&](Batch::Item&, Asked& one) { CopyInputs(one, groups, instance.name); });
+  ForEach(asked, batch, instance.name,
+          [&](Batch::Item&, Asked& one) { CopyInputs(one, groups, instance.name); });
 
   Gathered gathered;
   ipc::Execute message;

@@ -16,7 +16,10 @@ std::string Name(TRITONBACKEND_ModelInstance* instance) {
 }  // namespace
 
 Instance::Instance(Model& model, TRITONBACKEND_ModelInstance* instance)
-    : model_(model), instance_(instance), facts_{.name = Name(instance)}, attachment_(model.Attach(facts_.name)) {
+    : model_(model),
+      instance_(instance),
+      facts_{.name = Name(instance)},
+      attachment_(model.Attach(facts_.name)) {
   Initialize();
 }
 
@@ -35,7 +38,8 @@ void Instance::Initialize() {
   body_.Clear();
   ipc::Encode(load, body_);
   // A model may take as long as it likes to load; only the end of its process ends the wait.
-  const auto answer = attachment_->Exchange(ipc::MessageKind::kInitialize, body_.bytes(), ipc::Deadline::Never());
+  const auto answer =
+      attachment_->Exchange(ipc::MessageKind::kInitialize, body_.bytes(), ipc::Deadline::Never());
   if (!answer) {
     throw NotHealthy();
   }
@@ -68,7 +72,8 @@ void Instance::Process(Batch& batch) {
     return;
   }
   batch.times().compute_start = NowNs();
-  const auto answer = attachment_->Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
+  const auto answer =
+      attachment_->Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
   batch.times().compute_end = NowNs();
   if (!answer) {
     throw NotHealthy();
@@ -88,12 +93,13 @@ void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc
     const std::string text(reply.text);
     Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__,
         "Failed to process the request(s) for model '" + facts_.name + "', message: " + text);
-    batch.FailRest(reply.code, "Failed to process the request(s) for model '" + facts_.name + "', message: " + text);
+    batch.FailRest(reply.code,
+                   "Failed to process the request(s) for model '" + facts_.name + "', message: " + text);
     return;
   }
   if (reply.responses.size() != sent.size()) {
-    throw ipc::ProtocolError("the stub process gave " + std::to_string(reply.responses.size()) + " responses to " +
-                             std::to_string(sent.size()) + " requests");
+    throw ipc::ProtocolError("the stub process gave " + std::to_string(reply.responses.size()) +
+                             " responses to " + std::to_string(sent.size()) + " requests");
   }
   for (std::size_t i = 0; i < sent.size(); ++i) {
     Respond(batch, batch.items()[sent[i]], reply.responses[i], *attachment_, facts_.name);

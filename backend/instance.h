@@ -16,8 +16,8 @@ namespace tpb::backend {
 
 class Instance {
  public:
-  // Starts the stub (or takes the model's prestarted one) and runs the model's initialize(). Throws ipc::Error with what
-  // the load fails with.
+  // Starts the stub (or takes the model's prestarted one) and runs the model's initialize(). Throws
+  // ipc::Error with what the load fails with.
   Instance(Model& model, TRITONBACKEND_ModelInstance* instance);
 
   // Answers every request, and releases it. One call at a time.

@@ -15,12 +15,14 @@ ipc::LeaseRecord Leases::Add(ipc::Block block) {
   return record;
 }
 
-std::span<const std::byte> Leases::Bytes(std::uint64_t lease, std::uint64_t offset, std::uint64_t size) const {
+std::span<const std::byte> Leases::Bytes(std::uint64_t lease, std::uint64_t offset,
+                                         std::uint64_t size) const {
   const std::scoped_lock lock(mutex_);
   const auto found = blocks_.find(lease);
   if (found == blocks_.end() || offset > found->second.size() || size > found->second.size() - offset) {
-    throw ipc::ProtocolError("the stub process names " + std::to_string(size) + " bytes at " + std::to_string(offset) +
-                             " of block " + std::to_string(lease) + ", which it does not hold");
+    throw ipc::ProtocolError("the stub process names " + std::to_string(size) + " bytes at " +
+                             std::to_string(offset) + " of block " + std::to_string(lease) +
+                             ", which it does not hold");
   }
   return {found->second.data() + offset, size};
 }
@@ -57,7 +59,8 @@ bool Leases::Release(std::uint64_t lease, std::uint64_t replies_before) {
   }
   if (replies_before > settled_) {
     // One entry for each lease, so that a stub which repeats itself cannot make this grow.
-    if (std::ranges::none_of(deferred_, [lease](const Deferred& release) { return release.lease == lease; })) {
+    if (std::ranges::none_of(deferred_,
+                             [lease](const Deferred& release) { return release.lease == lease; })) {
       deferred_.push_back({.lease = lease, .replies_before = replies_before});
     }
     return true;

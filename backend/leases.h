@@ -14,16 +14,17 @@
 
 namespace tpb::backend {
 
-// A block is leased when a message that names it is sent, and comes back with the reply, unless the reply says that the
-// stub keeps it: then a release message gives it back later. Used by the thread that exchanges messages and by the
-// service thread.
+// A block is leased when a message that names it is sent, and comes back with the reply, unless the reply
+// says that the stub keeps it: then a release message gives it back later. Used by the thread that exchanges
+// messages and by the service thread.
 class Leases {
  public:
   ipc::LeaseRecord Add(ipc::Block block);
 
-  // The bytes that a stub names, which must lie inside a block leased to it. Throws ProtocolError otherwise. They stay
-  // valid until the exchange that named them is settled.
-  [[nodiscard]] std::span<const std::byte> Bytes(std::uint64_t lease, std::uint64_t offset, std::uint64_t size) const;
+  // The bytes that a stub names, which must lie inside a block leased to it. Throws ProtocolError otherwise.
+  // They stay valid until the exchange that named them is settled.
+  [[nodiscard]] std::span<const std::byte> Bytes(std::uint64_t lease, std::uint64_t offset,
+                                                 std::uint64_t size) const;
 
   // The message that named them was never sent, or its reader is gone: they end.
   void Drop(std::span<const ipc::LeaseRecord> leases);
@@ -31,8 +32,8 @@ class Leases {
   // The reply to an exchange has been dealt with: its leases end, but for those that the stub keeps.
   void Settle(std::span<const ipc::LeaseRecord> leases, std::span<const std::uint64_t> kept);
 
-  // The stub lets go of a kept lease. A reply that it sent before may still name the block, so it comes back only when
-  // `replies_before` replies have been settled. False for a lease that does not exist: dropped.
+  // The stub lets go of a kept lease. A reply that it sent before may still name the block, so it comes back
+  // only when `replies_before` replies have been settled. False for a lease that does not exist: dropped.
   bool Release(std::uint64_t lease, std::uint64_t replies_before);
 
   [[nodiscard]] std::size_t size() const;
@@ -60,7 +61,9 @@ class ExchangeLeases {
   ExchangeLeases& operator=(ExchangeLeases&&) = delete;
   ~ExchangeLeases() { leases_.Drop(records_); }
 
-  const ipc::LeaseRecord& Add(ipc::Block block) { return records_.emplace_back(leases_.Add(std::move(block))); }
+  const ipc::LeaseRecord& Add(ipc::Block block) {
+    return records_.emplace_back(leases_.Add(std::move(block)));
+  }
   [[nodiscard]] const std::vector<ipc::LeaseRecord>& records() const noexcept { return records_; }
 
   // They have been settled: nothing is left to drop.

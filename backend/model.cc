@@ -37,7 +37,8 @@ std::string AsJson(TRITONSERVER_Message* message) {
 }
 
 std::uint32_t EventSlots(const Options& options) {
-  return std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(options.shm_message_queue_size, 64, 65536)));
+  return std::bit_ceil(
+      static_cast<std::uint32_t>(std::clamp<std::int64_t>(options.shm_message_queue_size, 64, 65536)));
 }
 
 bool WantsAutoComplete(TRITONBACKEND_Model* model) {
@@ -105,7 +106,9 @@ std::string Model::Config() const {
   TRITONSERVER_Message* message = nullptr;
   Check(triton::Api().TRITONBACKEND_ModelConfig(model_, 1, &message));
   const std::unique_ptr<TRITONSERVER_Message, void (*)(TRITONSERVER_Message*)> owned(
-      message, [](TRITONSERVER_Message* gone) { LogFailure(triton::Api().TRITONSERVER_MessageDelete(gone), "config"); });
+      message, [](TRITONSERVER_Message* gone) {
+        LogFailure(triton::Api().TRITONSERVER_MessageDelete(gone), "config");
+      });
   return AsJson(message);
 }
 
@@ -116,7 +119,8 @@ void Model::AutoComplete() {
   const std::string config = Config();
   ipc::Writer body;
   ipc::Encode(LoadMessage(config), body);
-  const auto answer = attachment->Exchange(ipc::MessageKind::kAutoComplete, body.bytes(), ipc::Deadline::Never());
+  const auto answer =
+      attachment->Exchange(ipc::MessageKind::kAutoComplete, body.bytes(), ipc::Deadline::Never());
   if (!answer) {
     throw ipc::Error(ipc::Code::kInternal, "Stub process '' is not healthy.");
   }

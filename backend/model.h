@@ -13,14 +13,15 @@ namespace tpb::backend {
 
 class Model {
  public:
-  // Completes the model's configuration if core asks for that. Throws ipc::Error with what the load fails with.
+  // Completes the model's configuration if core asks for that. Throws ipc::Error with what the load fails
+  // with.
   Model(Backend& backend, TRITONBACKEND_Model* model);
 
   Backend& backend() noexcept { return backend_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  // A stub on the calling thread's CPUs and memory nodes: the one that completed the configuration, for whichever
-  // instance comes first and asks for the same, else a new one.
+  // A stub on the calling thread's CPUs and memory nodes: the one that completed the configuration, for
+  // whichever instance comes first and asks for the same, else a new one.
   std::unique_ptr<Attachment> Attach(const std::string& label);
 
   // What the stub has to know of this model; the views are valid as long as the model and `config`.

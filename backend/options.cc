@@ -12,14 +12,17 @@ namespace tpb::backend {
 namespace {
 
 constexpr std::array kOurKeys{
-    "shm-default-byte-size", "shm-growth-byte-size",   "shm-max-byte-size",   "shm-region-prefix-name",
-    "stub-timeout-seconds",  "unload-timeout-seconds", "python-executable",   "thread-pool-size",
-    "shm_message_queue_size",
+    "shm-default-byte-size",  "shm-growth-byte-size", "shm-max-byte-size",
+    "shm-region-prefix-name", "stub-timeout-seconds", "unload-timeout-seconds",
+    "python-executable",      "thread-pool-size",     "shm_message_queue_size",
 };
 
 // Core puts these into every backend's settings.
 constexpr std::array kCoreKeys{
-    "auto-complete-config", "backend-directory", "default-max-batch-size", "min-compute-capability",
+    "auto-complete-config",
+    "backend-directory",
+    "default-max-batch-size",
+    "min-compute-capability",
 };
 
 [[noreturn]] void Refuse(const std::string& message) { throw ipc::Error(ipc::Code::kInvalidArg, message); }
@@ -58,8 +61,8 @@ class Reader {
     return found == settings_.end() ? nullptr : &found->second;
   }
 
-  // As std::stol reads it, text after the number and all; not a number at all is std::stol's own text, which clients
-  // of upstream's backend know.
+  // As std::stol reads it, text after the number and all; not a number at all is std::stol's own text, which
+  // clients of upstream's backend know.
   void Number(const char* key, std::int64_t& value, std::int64_t least, const std::string& complaint) const {
     const std::string* text = Find(key);
     if (text == nullptr) {

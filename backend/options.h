@@ -20,8 +20,8 @@ struct Options {
   std::int64_t shm_message_queue_size = 1000;  // slots of the events ring
 };
 
-// Checks and reads the settings that core hands to backend `name`. Throws ipc::Error (kInvalidArg) with the documented
-// text for a bad value and with the nearest key for an unknown one.
+// Checks and reads the settings that core hands to backend `name`. Throws ipc::Error (kInvalidArg) with the
+// documented text for a bad value and with the nearest key for an unknown one.
 Options ReadOptions(const std::map<std::string, std::string>& settings, const std::string& name);
 
 }  // namespace tpb::backend

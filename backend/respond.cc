@@ -43,7 +43,8 @@ std::uint64_t ExpectedSize(const ipc::Tensor& tensor) {
   std::uint64_t size = ipc::ElementSize(tensor.dtype);
   for (const std::int64_t dimension : tensor.shape) {
     if (dimension < 0 || __builtin_mul_overflow(size, static_cast<std::uint64_t>(dimension), &size)) {
-      throw ipc::ProtocolError("the stub process describes " + Describe(tensor) + " with an impossible shape");
+      throw ipc::ProtocolError("the stub process describes " + Describe(tensor) +
+                               " with an impossible shape");
     }
   }
   return size;
@@ -51,16 +52,17 @@ std::uint64_t ExpectedSize(const ipc::Tensor& tensor) {
 
 void CheckOutput(const ipc::Tensor& tensor) {
   if (ipc::ElementSize(tensor.dtype) == 0) {
-    throw ipc::Error(ipc::Code::kUnsupported, Describe(tensor) + " has data type " +
-                                                  std::string(ipc::DataTypeName(tensor.dtype)) +
-                                                  ", which this version of the Python backend does not support");
+    throw ipc::Error(ipc::Code::kUnsupported,
+                     Describe(tensor) + " has data type " + std::string(ipc::DataTypeName(tensor.dtype)) +
+                         ", which this version of the Python backend does not support");
   }
   if (tensor.memory_type == ipc::MemoryType::kGpu) {
     throw ipc::ProtocolError("the stub process describes " + Describe(tensor) + " in GPU memory");
   }
   if (const std::uint64_t expected = ExpectedSize(tensor); expected != tensor.size) {
     throw ipc::ProtocolError("the stub process describes " + Describe(tensor) + " with " +
-                             std::to_string(tensor.size) + " bytes, its shape needs " + std::to_string(expected));
+                             std::to_string(tensor.size) + " bytes, its shape needs " +
+                             std::to_string(expected));
   }
 }
 
@@ -70,17 +72,17 @@ void AddOutput(TRITONBACKEND_Response* response, const ipc::Tensor& tensor, cons
   CheckOutput(tensor);
   const auto payload = attachment.Payload(tensor);
   TRITONBACKEND_Output* output = nullptr;
-  Check(api.TRITONBACKEND_ResponseOutput(response, &output, std::string(tensor.name).c_str(),
-                                         static_cast<TRITONSERVER_DataType>(tensor.dtype), tensor.shape.data(),
-                                         static_cast<std::uint32_t>(tensor.shape.size())));
+  Check(api.TRITONBACKEND_ResponseOutput(
+      response, &output, std::string(tensor.name).c_str(), static_cast<TRITONSERVER_DataType>(tensor.dtype),
+      tensor.shape.data(), static_cast<std::uint32_t>(tensor.shape.size())));
   void* buffer = nullptr;
   TRITONSERVER_MemoryType memory_type = TRITONSERVER_MEMORY_CPU;
   std::int64_t device_id = 0;
   Check(api.TRITONBACKEND_OutputBuffer(output, &buffer, payload.size(), &memory_type, &device_id));
   if (memory_type == TRITONSERVER_MEMORY_GPU) {
     throw ipc::Error(ipc::Code::kUnsupported,
-                     Describe(tensor) + " of model instance '" + instance_name + "' is wanted in GPU memory (device " +
-                         std::to_string(device_id) +
+                     Describe(tensor) + " of model instance '" + instance_name +
+                         "' is wanted in GPU memory (device " + std::to_string(device_id) +
                          "): the Python backend gives tensors in CPU memory only, ask for it there");
   }
   if (!payload.empty()) {
@@ -93,7 +95,8 @@ void AddParameter(TRITONBACKEND_Response* response, const ipc::Parameter& parame
   const std::string name(parameter.name);
   switch (parameter.type) {
     case ipc::ParameterType::kString:
-      Check(api.TRITONBACKEND_ResponseSetStringParameter(response, name.c_str(), std::string(parameter.text).c_str()));
+      Check(api.TRITONBACKEND_ResponseSetStringParameter(response, name.c_str(),
+                                                         std::string(parameter.text).c_str()));
       return;
     case ipc::ParameterType::kInt:
       Check(api.TRITONBACKEND_ResponseSetIntParameter(response, name.c_str(),

@@ -9,8 +9,9 @@
 
 namespace tpb::backend {
 
-// Sends the response to one request, copying its outputs into the buffers that core gives. Whatever goes wrong becomes
-// that request's error, but for a ProtocolError: then the stub has lied, and the rest of its answer is worth nothing.
+// Sends the response to one request, copying its outputs into the buffers that core gives. Whatever goes
+// wrong becomes that request's error, but for a ProtocolError: then the stub has lied, and the rest of its
+// answer is worth nothing.
 void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const Attachment& attachment,
              const std::string& instance_name);
 

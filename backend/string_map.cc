@@ -94,7 +94,8 @@ class JsonText {
 
   void SkipWord() {
     const std::size_t start = position_;
-    while (position_ < text_.size() && std::string_view(",]} \n\r\t").find(text_[position_]) == std::string_view::npos) {
+    while (position_ < text_.size() &&
+           std::string_view(",]} \n\r\t").find(text_[position_]) == std::string_view::npos) {
       ++position_;
     }
     if (position_ == start) {
@@ -127,7 +128,8 @@ class JsonText {
     return code;
   }
 
-  // Pairs of surrogates do not occur in what core prints (it writes UTF-8 as it is), so each is taken by itself.
+  // Pairs of surrogates do not occur in what core prints (it writes UTF-8 as it is), so each is taken by
+  // itself.
   static void AppendUtf8(std::string& value, unsigned code) {
     if (code < 0x80) {
       value += static_cast<char>(code);
@@ -142,8 +144,8 @@ class JsonText {
   }
 
   [[noreturn]] void Fail() const {
-    throw ipc::Error(ipc::Code::kInvalidArg,
-                     "the backend configuration is not JSON (at character " + std::to_string(position_) + ")");
+    throw ipc::Error(ipc::Code::kInvalidArg, "the backend configuration is not JSON (at character " +
+                                                 std::to_string(position_) + ")");
   }
 
   std::string_view text_;

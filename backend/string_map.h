@@ -1,4 +1,5 @@
-// Reads the only JSON that the backend looks at: flat maps of strings, as core prints its backend configuration.
+// Reads the only JSON that the backend looks at: flat maps of strings, as core prints its backend
+// configuration.
 #pragma once
 
 #include <map>
@@ -7,8 +8,8 @@
 
 namespace tpb::backend {
 
-// The string members of the object that is member `member` of the outer object. Members of other types are skipped; a
-// missing `member` is an empty map. Throws ipc::Error for text that is not JSON.
+// The string members of the object that is member `member` of the outer object. Members of other types are
+// skipped; a missing `member` is an empty map. Throws ipc::Error for text that is not JSON.
 std::map<std::string, std::string> ReadStringMap(std::string_view json, std::string_view member);
 
 }  // namespace tpb::backend

@@ -31,7 +31,8 @@ void Log(TRITONSERVER_LogLevel level, const char* file, int line, const std::str
   if (!api.TRITONSERVER_LogIsEnabled(level)) {
     return;
   }
-  if (TRITONSERVER_Error* error = api.TRITONSERVER_LogMessage(level, file, line, message.c_str()); error != nullptr) {
+  if (TRITONSERVER_Error* error = api.TRITONSERVER_LogMessage(level, file, line, message.c_str());
+      error != nullptr) {
     api.TRITONSERVER_ErrorDelete(error);
   }
 }

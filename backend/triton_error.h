@@ -19,8 +19,8 @@ void LogFailure(TRITONSERVER_Error* error, const std::string& what) noexcept;
 
 void Log(TRITONSERVER_LogLevel level, const char* file, int line, const std::string& message) noexcept;
 
-// Runs `body` and turns whatever it throws into the error that the C API expects. Every entry point that returns an
-// error is one call of this, so that no exception reaches the server.
+// Runs `body` and turns whatever it throws into the error that the C API expects. Every entry point that
+// returns an error is one call of this, so that no exception reaches the server.
 template <typename Body>
 TRITONSERVER_Error* Guard(Body&& body) noexcept {
   try {

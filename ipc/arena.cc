@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::uint64_t kNone = std::numeric_limits<std::uint64_t>::max();
 
-// How many pieces of a request's own class are looked at before a larger class is taken: enough to find the block that
-// the same request used last time, few enough to stay O(1).
+// How many pieces of a request's own class are looked at before a larger class is taken: enough to find the
+// block that the same request used last time, few enough to stay O(1).
 constexpr int kOwnClassLooks = 8;
 
 std::uint64_t RoundUp(std::uint64_t size) noexcept {
@@ -61,12 +61,14 @@ Block Arena::Allocate(std::uint64_t size) {
   const auto piece = rounded == kNone ? pieces_.end() : FindFree(rounded);
   if (piece == pieces_.end()) {
     throw Error(Code::kInternal, "Failed to increase the shared memory pool size to " +
-                                     std::to_string(in_use_ + size) + " bytes: the limit is " + std::to_string(size_) +
-                                     " bytes, of which " + std::to_string(in_use_) + " are in use");
+                                     std::to_string(in_use_ + size) + " bytes: the limit is " +
+                                     std::to_string(size_) + " bytes, of which " + std::to_string(in_use_) +
+                                     " are in use");
   }
   const std::uint64_t rest = piece->second.size - rounded;
   if (rest != 0) {
-    const auto remainder = pieces_.emplace_hint(std::next(piece), piece->first + rounded, Piece{.size = rest});
+    const auto remainder =
+        pieces_.emplace_hint(std::next(piece), piece->first + rounded, Piece{.size = rest});
     RemoveFree(piece);
     piece->second.size = rounded;
     PushFree(remainder);
@@ -130,16 +132,23 @@ void Arena::RemoveFree(Pieces::iterator piece) noexcept {
   removed.free = false;
 }
 
-// First fit in the request's own class, for a few looks; then any piece of a larger class fits.
+// First fit in the request's own class, for a few looks; then any piece of a larger class fits. The rest of
+// the own class is looked at only when the arena would have to be called full otherwise.
 Arena::Pieces::iterator Arena::FindFree(std::uint64_t size) noexcept {
   const std::size_t own = ClassOf(size);
   std::uint64_t offset = heads_[own];
-  for (int look = 0; offset != kNone && look < kOwnClassLooks; ++look) {
-    const auto piece = pieces_.find(offset);
-    if (piece->second.size >= size) {
-      return piece;
+  const auto look_on = [this, size, &offset](int looks) {
+    for (; offset != kNone && looks > 0; --looks) {
+      const auto piece = pieces_.find(offset);
+      if (piece->second.size >= size) {
+        return piece;
+      }
+      offset = piece->second.next_free;
     }
-    offset = piece->second.next_free;
+    return pieces_.end();
+  };
+  if (const auto piece = look_on(kOwnClassLooks); piece != pieces_.end()) {
+    return piece;
   }
   for (std::size_t index = own + 1; index < kClasses; index = (index / 64 + 1) * 64) {
     const std::uint64_t word = occupied_[index / 64] & (~std::uint64_t{0} << (index % 64));
@@ -147,7 +156,7 @@ Arena::Pieces::iterator Arena::FindFree(std::uint64_t size) noexcept {
       return pieces_.find(heads_[index / 64 * 64 + static_cast<std::size_t>(std::countr_zero(word))]);
     }
   }
-  return pieces_.end();
+  return look_on(std::numeric_limits<int>::max());
 }
 
 // Four classes per doubling: the position of the highest bit, and the two bits below it.

@@ -1,5 +1,6 @@
-// An arena: the part of a region from which one process allocates. The bookkeeping lives in that process's private
-// memory, so nothing that the peer writes can confuse it, and a peer that dies can hold no lock of it.
+// An arena: the part of a region from which one process allocates. The bookkeeping lives in that process's
+// private memory, so nothing that the peer writes can confuse it, and a peer that dies can hold no lock of
+// it.
 #pragma once
 
 #include <array>
@@ -44,8 +45,8 @@ class Block {
 };
 
 // Good-fit allocator with segregated free lists (four classes per doubling) and immediate coalescing. Freed
-// neighbours merge, and the smallest class that fits is used first, so warm pages are handed out again before the
-// never-touched end of the arena. Every thread may call it; the mutex is private to the process.
+// neighbours merge, and the smallest class that fits is used first, so warm pages are handed out again before
+// the never-touched end of the arena. Every thread may call it; the mutex is private to the process.
 class Arena : public std::enable_shared_from_this<Arena> {
  public:
   static std::shared_ptr<Arena> Create(std::shared_ptr<Region> region, Extent extent);
@@ -56,7 +57,8 @@ class Arena : public std::enable_shared_from_this<Arena> {
   Arena& operator=(Arena&&) = delete;
   ~Arena() = default;
 
-  // A block of at least `size` bytes that starts at a multiple of kAlignment. Throws Error when the arena is full.
+  // A block of at least `size` bytes that starts at a multiple of kAlignment. Throws Error when the arena is
+  // full.
   Block Allocate(std::uint64_t size);
 
   [[nodiscard]] std::byte* data() const noexcept { return data_; }

@@ -16,7 +16,8 @@ constexpr std::uint64_t kMinArena = std::uint64_t{1} << 20;
 
 std::uint64_t RoundUp(std::uint64_t size, std::uint64_t unit) { return (size + unit - 1) / unit * unit; }
 
-// [rings][server arena][stub arena], each a whole number of pages, so that the last can be read-only in the server.
+// [rings][server arena][stub arena], each a whole number of pages, so that the last can be read-only in the
+// server.
 Layout Plan(std::uint64_t max_bytes, std::uint32_t event_slots) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   Layout layout{};
@@ -52,10 +53,16 @@ bool RingInside(const Layout& layout, const RingExtent& ring) {
          Inside({0, layout.region_size}, ring.offset, RingBytes(ring.capacity));
 }
 
-// The stub believes the server, but a layout that does not fit its own region is a bug worth a sentence, not a crash.
+// A whole block fits, and blocks will be aligned.
+bool ArenaInside(const Layout& layout, const Extent& arena) {
+  return arena.size >= kAlignment && arena.offset % kAlignment == 0 &&
+         Inside({0, layout.region_size}, arena.offset, arena.size);
+}
+
+// The stub believes the server, but a layout that does not fit its own region is a bug worth a sentence, not
+// a crash.
 void CheckLayout(const Layout& layout) {
-  const bool fits = Inside({0, layout.region_size}, layout.server_arena.offset, layout.server_arena.size) &&
-                    Inside({0, layout.region_size}, layout.stub_arena.offset, layout.stub_arena.size) &&
+  const bool fits = ArenaInside(layout, layout.server_arena) && ArenaInside(layout, layout.stub_arena) &&
                     RingInside(layout, layout.work) && RingInside(layout, layout.replies) &&
                     RingInside(layout, layout.events);
   if (!fits) {
@@ -65,8 +72,8 @@ void CheckLayout(const Layout& layout) {
 
 std::vector<std::byte> Copy(std::span<const std::byte> bytes) { return {bytes.begin(), bytes.end()}; }
 
-std::span<std::byte> Part(const Region& region, const Extent& extent, std::uint64_t offset, std::uint64_t size,
-                          const char* whose) {
+std::span<std::byte> Part(const Region& region, const Extent& extent, std::uint64_t offset,
+                          std::uint64_t size, const char* whose) {
   if (!Inside(extent, offset, size)) {
     throw ProtocolError("a message names " + std::to_string(size) + " bytes at " + std::to_string(offset) +
                         ", outside the arena of the " + whose);

@@ -1,5 +1,6 @@
-// A conversation between a server and one attached stub: a region with two arenas and three rings. A channel belongs to
-// an attachment, never to a process: a stub may have several (a forked child of a model opens its own).
+// A conversation between a server and one attached stub: a region with two arenas and three rings. A channel
+// belongs to an attachment, never to a process: a stub may have several (a forked child of a model opens its
+// own).
 #pragma once
 
 #include <cstddef>
@@ -19,12 +20,13 @@
 
 namespace tpb::ipc {
 
-// The server's end: produces work, consumes replies and events, allocates from its arena and may read the stub's.
+// The server's end: produces work, consumes replies and events, allocates from its arena and may read the
+// stub's.
 class ServerChannel {
  public:
   struct Options {
-    std::string name;               // shows in /proc/<pid>/maps
-    std::uint64_t max_bytes = 0;    // of the whole region; 0 = what the machine has
+    std::string name;             // shows in /proc/<pid>/maps
+    std::uint64_t max_bytes = 0;  // of the whole region; 0 = what the machine has
     std::uint32_t event_slots = 1024;
   };
   static std::unique_ptr<ServerChannel> Create(const Options& options);
@@ -38,10 +40,12 @@ class ServerChannel {
   RingConsumer& events() noexcept { return events_; }
   [[nodiscard]] const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
 
-  // The body of a message from the stub, copied out of its arena. Throws ProtocolError when it lies elsewhere.
+  // The body of a message from the stub, copied out of its arena. Throws ProtocolError when it lies
+  // elsewhere.
   [[nodiscard]] std::vector<std::byte> CopyBody(const Slot& slot) const;
 
-  // Payload in the stub's arena. Throws ProtocolError when it lies elsewhere. Read it once: the stub can change it.
+  // Payload in the stub's arena. Throws ProtocolError when it lies elsewhere. Read it once: the stub can
+  // change it.
   [[nodiscard]] std::span<const std::byte> StubBytes(std::uint64_t offset, std::uint64_t size) const;
 
  private:
@@ -56,7 +60,8 @@ class ServerChannel {
   RingConsumer events_;
 };
 
-// The stub's end: consumes work, produces replies and events, allocates from its arena and uses blocks of the server's.
+// The stub's end: consumes work, produces replies and events, allocates from its arena and uses blocks of the
+// server's.
 class StubChannel {
  public:
   static std::unique_ptr<StubChannel> Attach(Welcome welcome);

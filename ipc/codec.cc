@@ -38,8 +38,8 @@ std::string_view Reader::GetString() {
 std::span<const std::int64_t> Reader::GetNumbers(std::uint64_t max_count) {
   const auto count = Get<std::uint64_t>();
   if (count > max_count) {
-    throw ProtocolError("an array of " + std::to_string(count) + " numbers, at most " + std::to_string(max_count) +
-                        " are allowed");
+    throw ProtocolError("an array of " + std::to_string(count) + " numbers, at most " +
+                        std::to_string(max_count) + " are allowed");
   }
   const auto bytes = Take(count * sizeof(std::int64_t));
   return {reinterpret_cast<const std::int64_t*>(bytes.data()), count};

@@ -1,5 +1,6 @@
-// Records, strings and arrays as bytes. The reader checks every length against what is left; all it gives out are
-// copies or views into the buffer that it was given, which must be private memory: never parse shared memory in place.
+// Records, strings and arrays as bytes. The reader checks every length against what is left; all it gives out
+// are copies or views into the buffer that it was given, which must be private memory: never parse shared
+// memory in place.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Sleeping on a 32-bit word in shared memory, and waking whoever sleeps there. Shared futexes, never private ones: the
-// two sides map the same page at different addresses.
+// Sleeping on a 32-bit word in shared memory, and waking whoever sleeps there. Shared futexes, never private
+// ones: the two sides map the same page at different addresses.
 #pragma once
 
 #include <atomic>
@@ -9,7 +9,8 @@
 namespace tpb::ipc {
 
 // Sleeps while `word` holds `expected`, for at most `timeout`. May return early for no reason.
-void FutexWait(std::atomic<std::uint32_t>& word, std::uint32_t expected, std::chrono::nanoseconds timeout) noexcept;
+void FutexWait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
+               std::chrono::nanoseconds timeout) noexcept;
 
 void FutexWakeAll(std::atomic<std::uint32_t>& word) noexcept;
 

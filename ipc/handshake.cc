@@ -30,7 +30,8 @@ std::string_view AsText(const std::vector<std::byte>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-void CheckVersions(std::uint32_t wire_version, const std::string& peer, std::string_view own, const char* who) {
+void CheckVersions(std::uint32_t wire_version, const std::string& peer, std::string_view own,
+                   const char* who) {
   if (wire_version != kWireVersion || peer != own) {
     throw Error(Code::kUnavailable, std::string("the ") + who + " has triton-python-backend " + peer +
                                         " (wire version " + std::to_string(wire_version) + "), expected " +
@@ -61,7 +62,8 @@ PeerVersion ReceiveStubHello(int socket, std::string_view package_version) {
   }
   StubHello hello{};
   if (received.bytes.size() != sizeof(hello)) {
-    throw ProtocolError("a first message of " + std::to_string(received.bytes.size()) + " bytes from the stub process");
+    throw ProtocolError("a first message of " + std::to_string(received.bytes.size()) +
+                        " bytes from the stub process");
   }
   std::memcpy(&hello, received.bytes.data(), sizeof(hello));
   if (hello.magic != kHelloMagic) {
@@ -72,8 +74,8 @@ PeerVersion ReceiveStubHello(int socket, std::string_view package_version) {
   return version;
 }
 
-void SendServerHello(int socket, std::string_view package_version, const Layout& layout, int memfd, int eventfd,
-                     int pidfd) {
+void SendServerHello(int socket, std::string_view package_version, const Layout& layout, int memfd,
+                     int eventfd, int pidfd) {
   ServerHello hello{};
   hello.magic = kHelloMagic;
   hello.wire_version = kWireVersion;

@@ -1,5 +1,5 @@
-// How two processes come to share a channel. The stub speaks first; the server answers with the region. The same for a
-// stub that the server started, one that attached by itself, and a forked child of either.
+// How two processes come to share a channel. The stub speaks first; the server answers with the region. The
+// same for a stub that the server started, one that attached by itself, and a forked child of either.
 #pragma once
 
 #include <string>
@@ -18,13 +18,13 @@ struct PeerVersion {
 // Stub: says hello.
 void SendStubHello(int socket, const PeerVersion& version);
 
-// Server: reads the stub's hello, which must be there (wait for it first). Throws Error with a sentence for an operator
-// when the stub is of another version, or says itself why it cannot run.
+// Server: reads the stub's hello, which must be there (wait for it first). Throws Error with a sentence for
+// an operator when the stub is of another version, or says itself why it cannot run.
 PeerVersion ReceiveStubHello(int socket, std::string_view package_version);
 
 // Server: the answer. `pidfd` may be -1.
-void SendServerHello(int socket, std::string_view package_version, const Layout& layout, int memfd, int eventfd,
-                     int pidfd);
+void SendServerHello(int socket, std::string_view package_version, const Layout& layout, int memfd,
+                     int eventfd, int pidfd);
 
 struct Welcome {
   Layout layout{};

@@ -5,8 +5,9 @@ namespace {
 
 std::uint32_t Count(std::size_t size) {
   if (size > kMaxCount) {
-    throw Error(Code::kInvalidArg, "a message with " + std::to_string(size) + " entries of one kind: at most " +
-                                       std::to_string(kMaxCount) + " are supported");
+    throw Error(Code::kInvalidArg, "a message with " + std::to_string(size) +
+                                       " entries of one kind: at most " + std::to_string(kMaxCount) +
+                                       " are supported");
   }
   return static_cast<std::uint32_t>(size);
 }
@@ -179,9 +180,9 @@ Execute DecodeExecute(std::span<const std::byte> bytes) {
 }
 
 void Encode(const Load& message, Writer& writer) {
-  for (const auto text : {message.model_name, message.model_version, message.model_repository, message.model_file,
-                          message.backend_dir, message.config_json, message.instance_name, message.instance_kind,
-                          message.instance_device_id}) {
+  for (const auto text : {message.model_name, message.model_version, message.model_repository,
+                          message.model_file, message.backend_dir, message.config_json, message.instance_name,
+                          message.instance_kind, message.instance_device_id}) {
     writer.PutString(text);
   }
 }
@@ -189,9 +190,9 @@ void Encode(const Load& message, Writer& writer) {
 Load DecodeLoad(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   Load message;
-  for (auto* text : {&message.model_name, &message.model_version, &message.model_repository, &message.model_file,
-                     &message.backend_dir, &message.config_json, &message.instance_name, &message.instance_kind,
-                     &message.instance_device_id}) {
+  for (auto* text : {&message.model_name, &message.model_version, &message.model_repository,
+                     &message.model_file, &message.backend_dir, &message.config_json, &message.instance_name,
+                     &message.instance_kind, &message.instance_device_id}) {
     *text = reader.GetString();
   }
   reader.ExpectEnd();

@@ -1,5 +1,5 @@
-// The messages of the protocol as values. Each has an Encode and a Decode, the order of whose records is the order of
-// the fields here. Decoded values are views into the buffer they were decoded from.
+// The messages of the protocol as values. Each has an Encode and a Decode, the order of whose records is the
+// order of the fields here. Decoded values are views into the buffer they were decoded from.
 #pragma once
 
 #include <cstdint>
@@ -73,14 +73,15 @@ struct Response {
   std::vector<Parameter> parameters;
 };
 
-// kReply, to any work message. A failed one has a code and a text; otherwise `text` is the answer to kAutoComplete (the
-// configuration) or to kInitialize (empty), and `responses` answer kExecute, one for each request.
+// kReply, to any work message. A failed one has a code and a text; otherwise `text` is the answer to
+// kAutoComplete (the configuration) or to kInitialize (empty), and `responses` answer kExecute, one for each
+// request.
 struct Reply {
   bool failed = false;
   Code code = Code::kInternal;
   std::string_view text;
   std::uint32_t max_batch_size = 0;  // to kInitialize: of the model's configuration
-  std::vector<std::uint64_t> kept;  // leases of this exchange that the stub goes on holding
+  std::vector<std::uint64_t> kept;   // leases of this exchange that the stub goes on holding
   std::vector<Response> responses;
 };
 

@@ -11,8 +11,8 @@ namespace tpb::ipc {
 // A pidfd of `pid`, or an invalid one where the kernel or a seccomp profile has none.
 UniqueFd OpenPidfd(pid_t pid);
 
-// Sleeps until one of the descriptors is readable, hung up, or the deadline passes. Returns the index of the first that
-// is ready, or -1. Invalid descriptors (-1) are ignored.
+// Sleeps until one of the descriptors is readable, hung up, or the deadline passes. Returns the index of the
+// first that is ready, or -1. Invalid descriptors (-1) are ignored.
 int WaitReadable(const int* descriptors, int count, Deadline deadline);
 
 }  // namespace tpb::ipc

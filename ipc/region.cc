@@ -24,7 +24,8 @@ namespace {
 
 constexpr unsigned kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
-// Kernels before 6.3 refuse the flag with EINVAL; those that demand it (vm.memfd_noexec=2) refuse its absence.
+// Kernels before 6.3 refuse the flag with EINVAL; those that demand it (vm.memfd_noexec=2) refuse its
+// absence.
 UniqueFd OpenMemfd(const std::string& name) {
   const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   int fd = static_cast<int>(::syscall(SYS_memfd_create, name.c_str(), flags | MFD_NOEXEC_SEAL));
@@ -70,10 +71,12 @@ std::uint64_t SoftLimit(__rlimit_resource resource) {
 
 }  // namespace
 
-std::shared_ptr<Region> Region::Create(const std::string& name, std::uint64_t size, std::uint64_t read_only_from) {
+std::shared_ptr<Region> Region::Create(const std::string& name, std::uint64_t size,
+                                       std::uint64_t read_only_from) {
   UniqueFd memfd = OpenMemfd(name);
   if (::ftruncate(memfd.get(), static_cast<off_t>(size)) != 0) {
-    ThrowErrno("Unable to give shared memory '" + name + "' its size of " + std::to_string(size) + " bytes", errno);
+    ThrowErrno("Unable to give shared memory '" + name + "' its size of " + std::to_string(size) + " bytes",
+               errno);
   }
   if (::fcntl(memfd.get(), F_ADD_SEALS, kSeals) != 0) {
     ThrowErrno("Unable to seal shared memory '" + name + "'", errno);
@@ -92,8 +95,8 @@ std::shared_ptr<Region> Region::Attach(UniqueFd memfd, std::uint64_t size) {
     ThrowErrno("Unable to inspect the shared memory received from the server", errno);
   }
   if (static_cast<std::uint64_t>(status.st_size) != size) {
-    throw ProtocolError("the shared memory received has " + std::to_string(status.st_size) + " bytes, expected " +
-                        std::to_string(size));
+    throw ProtocolError("the shared memory received has " + std::to_string(status.st_size) +
+                        " bytes, expected " + std::to_string(size));
   }
   const int seals = ::fcntl(memfd.get(), F_GET_SEALS);
   if (seals < 0 || (static_cast<unsigned>(seals) & kSeals) != kSeals) {

@@ -70,8 +70,8 @@ void RingProducer::ReclaimLocked() {
 }
 
 void RingProducer::Wake() noexcept {
-  // The consumer stores `waiting`, fences and loads tail; we have stored tail, fence and load `waiting`: one of the two
-  // sees the other.
+  // The consumer stores `waiting`, fences and loads tail; we have stored tail, fence and load `waiting`: one
+  // of the two sees the other.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (control_.consumer.waiting.load(std::memory_order_relaxed) == 0) {
     return;

@@ -1,5 +1,6 @@
-// A single-producer, single-consumer ring of fixed slots between two processes. Each side keeps the index it owns in
-// private memory and treats the other's as a hint that it checks; an impossible one is a ProtocolError.
+// A single-producer, single-consumer ring of fixed slots between two processes. Each side keeps the index it
+// owns in private memory and treats the other's as a hint that it checks; an impossible one is a
+// ProtocolError.
 #pragma once
 
 #include <atomic>
@@ -16,17 +17,19 @@
 namespace tpb::ipc {
 
 // Bytes that a ring of `capacity` slots takes in the region.
-constexpr std::uint64_t RingBytes(std::uint32_t capacity) { return sizeof(RingControl) + capacity * sizeof(Slot); }
+constexpr std::uint64_t RingBytes(std::uint32_t capacity) {
+  return sizeof(RingControl) + capacity * sizeof(Slot);
+}
 
 // The producing end. Threads of one process share it; nothing waits under its mutex.
 class RingProducer {
  public:
-  // `ring` points at the RingControl and outlives this object. `wake_fd` is an eventfd to ring instead of the futex, or
-  // -1; it outlives this object too.
+  // `ring` points at the RingControl and outlives this object. `wake_fd` is an eventfd to ring instead of the
+  // futex, or -1; it outlives this object too.
   RingProducer(std::byte* ring, std::uint32_t capacity, int wake_fd);
 
-  // Hands a message over, and with it the blocks it names: they come back when the consumer has given the slot back.
-  // False when the ring is full; the blocks are then untouched.
+  // Hands a message over, and with it the blocks it names: they come back when the consumer has given the
+  // slot back. False when the ring is full; the blocks are then untouched.
   bool TryPush(const Slot& slot, std::vector<Block>& blocks);
 
   // Frees what the consumer has given back since. TryPush does so too.
@@ -63,21 +66,22 @@ class RingConsumer {
  public:
   RingConsumer(std::byte* ring, std::uint32_t capacity);
 
-  // A copy of the oldest message, or nothing. It stays in the ring, and what it names stays valid, until Advance().
+  // A copy of the oldest message, or nothing. It stays in the ring, and what it names stays valid, until
+  // Advance().
   std::optional<Slot> Peek();
 
   // Gives the oldest message back to the producer.
   void Advance() noexcept;
 
-  // Sleeps until there is a message, the deadline has passed or `peer_gone` is set and Wake() was called. Looks again by
-  // itself once a second: a hostile peer can move a waiter to another futex.
+  // Sleeps until there is a message, the deadline has passed or `peer_gone` is set and Wake() was called.
+  // Looks again by itself once a second: a hostile peer can move a waiter to another futex.
   WaitResult Wait(Deadline deadline, const std::atomic<bool>& peer_gone);
 
   // Ends a Wait() of another thread of this process, so that it looks at `peer_gone`.
   void Wake() noexcept;
 
-  // For a consumer that sleeps in epoll on the ring's eventfd: says that it is about to. False when a message is there
-  // already, and then it must not sleep.
+  // For a consumer that sleeps in epoll on the ring's eventfd: says that it is about to. False when a message
+  // is there already, and then it must not sleep.
   bool PrepareToSleep();
   void Awake() noexcept;
 

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 
 #include "ipc/error.h"
 
@@ -15,7 +16,8 @@ constexpr std::size_t kMaxDescriptors = 8;
 // Takes every descriptor that came along, so that none leaks whatever the caller thinks of the message.
 std::vector<UniqueFd> TakeDescriptors(msghdr& header) {
   std::vector<UniqueFd> taken;
-  for (cmsghdr* control = CMSG_FIRSTHDR(&header); control != nullptr; control = CMSG_NXTHDR(&header, control)) {
+  for (cmsghdr* control = CMSG_FIRSTHDR(&header); control != nullptr;
+       control = CMSG_NXTHDR(&header, control)) {
     if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) {
       continue;
     }
@@ -40,6 +42,11 @@ std::pair<UniqueFd, UniqueFd> SocketPair() {
 }
 
 void SendMessage(int socket, std::span<const std::byte> message, std::span<const int> descriptors) {
+  if (descriptors.size() > kMaxDescriptors) {
+    throw Error(Code::kInternal, "a message with " + std::to_string(descriptors.size()) +
+                                     " descriptors: at most " + std::to_string(kMaxDescriptors) +
+                                     " are supported");
+  }
   iovec part{const_cast<std::byte*>(message.data()), message.size()};
   alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int) * kMaxDescriptors)] = {};
   msghdr header{};

@@ -1,5 +1,5 @@
-// Everything that two processes read and write in common: one page, fixed-width, pinned. docs/protocol.md tells who
-// writes what and when; a change here is a change there, and of kWireVersion.
+// Everything that two processes read and write in common: one page, fixed-width, pinned. docs/protocol.md
+// tells who writes what and when; a change here is a change there, and of kWireVersion.
 #pragma once
 
 #include <atomic>
@@ -18,10 +18,11 @@ inline constexpr std::uint64_t kMaxMessageBytes = std::uint64_t{256} << 20;
 inline constexpr std::uint32_t kMaxDims = 256;
 inline constexpr std::uint32_t kMaxCount = 1U << 20;
 
-// --- Rings -----------------------------------------------------------------------------------------------------------
+// --- Rings
+// -----------------------------------------------------------------------------------------------------------
 
-// One line per writer, so that the two processes do not fight over a cache line. Indices only grow and wrap; a slot is
-// found at index modulo the ring's capacity.
+// One line per writer, so that the two processes do not fight over a cache line. Indices only grow and wrap;
+// a slot is found at index modulo the ring's capacity.
 struct alignas(64) RingProducerLine {
   std::atomic<std::uint32_t> tail;  // slots ever pushed
 };
@@ -50,17 +51,18 @@ enum class MessageKind : std::uint32_t {
 };
 
 struct Slot {
-  std::uint32_t kind;              // MessageKind
-  std::uint32_t reserved;          // 0
-  std::uint64_t id;                // names the exchange; never reused within a channel. kRelease: the lease
-  std::uint64_t offset;            // body: where it starts in the sender's arena ...
-  std::uint64_t size;              // ... and its bytes; 0 = no body
-  std::uint64_t sent_before;       // kReply: events pushed before it. kRelease: replies pushed before it
-  std::uint64_t unused[3];         // 0
+  std::uint32_t kind;         // MessageKind
+  std::uint32_t reserved;     // 0
+  std::uint64_t id;           // names the exchange; never reused within a channel. kRelease: the lease
+  std::uint64_t offset;       // body: where it starts in the sender's arena ...
+  std::uint64_t size;         // ... and its bytes; 0 = no body
+  std::uint64_t sent_before;  // kReply: events pushed before it. kRelease: replies pushed before it
+  std::uint64_t unused[3];    // 0
 };
 static_assert(sizeof(Slot) == 64 && std::is_trivially_copyable_v<Slot>);
 
-// --- Handshake (SOCK_SEQPACKET) --------------------------------------------------------------------------------------
+// --- Handshake (SOCK_SEQPACKET)
+// --------------------------------------------------------------------------------------
 
 inline constexpr std::uint64_t kHelloMagic = 0x314f4c4c45484254;  // "TBHELLO1", little-endian
 inline constexpr char kFailureMagic[8] = {'T', 'P', 'B', 'F', 'A', 'I', 'L', '1'};  // then UTF-8 text
@@ -69,9 +71,9 @@ inline constexpr char kFailureMagic[8] = {'T', 'P', 'B', 'F', 'A', 'I', 'L', '1'
 struct StubHello {
   std::uint64_t magic;
   std::uint32_t wire_version;
-  std::uint32_t pid;            // as the stub sees itself
-  char package_version[32];     // NUL-terminated; must equal the server's
-  char python_version[32];      // "3.11.7"
+  std::uint32_t pid;         // as the stub sees itself
+  char package_version[32];  // NUL-terminated; must equal the server's
+  char python_version[32];   // "3.11.7"
 };
 static_assert(sizeof(StubHello) == 80 && std::is_trivially_copyable_v<StubHello>);
 
@@ -96,8 +98,9 @@ struct Layout {
 };
 static_assert(sizeof(Layout) == 88 && std::is_trivially_copyable_v<Layout>);
 
-// The answer, with three descriptors: the region's memfd, the eventfd that is the events ring's doorbell, and a pidfd of
-// the server (or, where the kernel has none, the memfd again: then the socket's end-of-file alone tells).
+// The answer, with three descriptors: the region's memfd, the eventfd that is the events ring's doorbell, and
+// a pidfd of the server (or, where the kernel has none, the memfd again: then the socket's end-of-file alone
+// tells).
 struct ServerHello {
   std::uint64_t magic;
   std::uint32_t wire_version;
@@ -108,10 +111,11 @@ struct ServerHello {
 static_assert(sizeof(ServerHello) == 136 && std::is_trivially_copyable_v<ServerHello>);
 inline constexpr int kServerHelloDescriptors = 3;
 
-// --- Message bodies --------------------------------------------------------------------------------------------------
-// A body is a sequence of the records below. A string or an array is its length (u64), its bytes and zeros up to the
-// next multiple of 8, so that every record and every array of 64-bit numbers is aligned. See ipc/messages.h for the
-// order of records in each body.
+// --- Message bodies
+// -------------------------------------------------------------------------------------------------- A body
+// is a sequence of the records below. A string or an array is its length (u64), its bytes and zeros up to the
+// next multiple of 8, so that every record and every array of 64-bit numbers is aligned. See ipc/messages.h
+// for the order of records in each body.
 
 enum class Place : std::uint32_t {
   kServerArena = 0,  // a block leased to the stub: `lease` names it, `offset` counts from its start
@@ -129,11 +133,11 @@ struct TensorRecord {
   std::uint32_t dtype;        // DataType
   std::uint32_t memory_type;  // MemoryType
   std::int64_t device_id;
-  std::uint32_t place;        // Place
-  std::uint32_t reserved;     // 0
+  std::uint32_t place;     // Place
+  std::uint32_t reserved;  // 0
   std::uint64_t lease;
   std::uint64_t offset;
-  std::uint64_t size;         // bytes of payload
+  std::uint64_t size;  // bytes of payload
 };
 static_assert(sizeof(TensorRecord) == 48 && std::is_trivially_copyable_v<TensorRecord>);
 

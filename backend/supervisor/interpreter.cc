@@ -24,8 +24,8 @@ namespace {
 
 constexpr std::chrono::seconds kProbeLimit{60};
 
-// Prints the interpreter's own idea of its path (a pyenv shim would cost a shell at every start, and depends on the
-// folder it is run in), or says nothing when something that a stub needs is missing.
+// Prints the interpreter's own idea of its path (a pyenv shim would cost a shell at every start, and depends
+// on the folder it is run in), or says nothing when something that a stub needs is missing.
 constexpr const char* kProbe =
     "import sys\n"
     "sys.path.append(sys.argv[1])\n"
@@ -38,7 +38,8 @@ bool IsExecutable(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && ::access(path.c_str(), X_OK) == 0;
 }
 
-std::optional<std::string> FindOnPath(const std::vector<std::string>& environment, const std::string& program) {
+std::optional<std::string> FindOnPath(const std::vector<std::string>& environment,
+                                      const std::string& program) {
   constexpr std::string_view kPath = "PATH=";
   for (const auto& entry : environment) {
     if (!std::string_view(entry).starts_with(kPath)) {
@@ -127,10 +128,11 @@ std::string RecordedInterpreter(const std::string& backend_dir) {
 Interpreter FindInterpreter(const InterpreterSearch& search) {
   if (!search.configured.empty()) {
     if (!IsExecutable(search.configured)) {
-      throw ipc::Error(ipc::Code::kInvalidArg,
-                       "The Python interpreter '" + search.configured +
-                           "' of --backend-config=python,python-executable does not exist or is not an executable "
-                           "file: give the absolute path of a Python 3.9 or newer that has numpy");
+      throw ipc::Error(
+          ipc::Code::kInvalidArg,
+          "The Python interpreter '" + search.configured +
+              "' of --backend-config=python,python-executable does not exist or is not an executable "
+              "file: give the absolute path of a Python 3.9 or newer that has numpy");
     }
     return {.path = search.configured, .reason = "--backend-config=python,python-executable"};
   }

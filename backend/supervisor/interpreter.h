@@ -17,9 +17,9 @@ struct InterpreterSearch {
   std::vector<std::string> environment;  // of the server, for PATH
 };
 
-// In this order: the configured one; the first python3 on PATH, if it can import numpy and our compiled module; the
-// Python that installed the backend, recorded in interpreter.txt. Throws ipc::Error that says what was tried. Starts
-// `python3` once to ask it, so call it once per backend.
+// In this order: the configured one; the first python3 on PATH, if it can import numpy and our compiled
+// module; the Python that installed the backend, recorded in interpreter.txt. Throws ipc::Error that says
+// what was tried. Starts `python3` once to ask it, so call it once per backend.
 Interpreter FindInterpreter(const InterpreterSearch& search);
 
 }  // namespace tpb::backend

@@ -26,7 +26,8 @@ void Placement::ApplyToThisThread() const noexcept {
 }
 
 bool Placement::operator==(const Placement& other) const noexcept {
-  return CPU_EQUAL(&cpus, &other.cpus) != 0 && memory_mode == other.memory_mode && memory_nodes == other.memory_nodes;
+  return CPU_EQUAL(&cpus, &other.cpus) != 0 && memory_mode == other.memory_mode &&
+         memory_nodes == other.memory_nodes;
 }
 
 }  // namespace tpb::backend

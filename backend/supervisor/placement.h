@@ -1,5 +1,5 @@
-// Where a stub may run: CPU affinity and memory policy. Core sets an instance's host policy on the thread that creates
-// the instance; a child inherits it only from the thread that spawns it, which is another one.
+// Where a stub may run: CPU affinity and memory policy. Core sets an instance's host policy on the thread
+// that creates the instance; a child inherits it only from the thread that spawns it, which is another one.
 #pragma once
 
 #include <sched.h>

@@ -74,7 +74,8 @@ pid_t SpawnHere(const LaunchPlan& plan, int socket) {
   const auto argv = Pointers(plan.argv);
   const auto environment = Pointers(plan.environment);
   pid_t pid = -1;
-  const int error = ::posix_spawn(&pid, argv[0], actions.get(), attributes.get(), argv.data(), environment.data());
+  const int error =
+      ::posix_spawn(&pid, argv[0], actions.get(), attributes.get(), argv.data(), environment.data());
   if (error != 0) {
     ipc::ThrowErrno("Unable to start the stub process '" + plan.argv[0] + "'", error);
   }

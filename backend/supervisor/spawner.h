@@ -1,5 +1,5 @@
-// Starts child processes from one thread that lives as long as the backend: a child's PR_SET_PDEATHSIG fires when the
-// thread that created it ends, and instances are created on threads that do.
+// Starts child processes from one thread that lives as long as the backend: a child's PR_SET_PDEATHSIG fires
+// when the thread that created it ends, and instances are created on threads that do.
 #pragma once
 
 #include <condition_variable>
@@ -21,7 +21,8 @@ struct LaunchPlan {
   std::vector<std::string> environment;
   Placement placement;
 
-  // The number under which the child finds its socket, the only descriptor beside 0 (nothing), 1 and 2 (the server's).
+  // The number under which the child finds its socket, the only descriptor beside 0 (nothing), 1 and 2 (the
+  // server's).
   static constexpr int kSocketNumber = 3;
 };
 
@@ -34,8 +35,8 @@ class Spawner {
   Spawner& operator=(Spawner&&) = delete;
   ~Spawner();
 
-  // Starts the child in a process group of its own, with an empty signal mask and default dispositions. `socket` is
-  // copied to kSocketNumber. Throws ipc::Error that names the program.
+  // Starts the child in a process group of its own, with an empty signal mask and default dispositions.
+  // `socket` is copied to kSocketNumber. Throws ipc::Error that names the program.
   pid_t Spawn(const LaunchPlan& plan, int socket);
 
  private:

@@ -30,10 +30,12 @@ class StubProcess {
   // Whether it has ended; does not reap it, so that its number stays its own.
   [[nodiscard]] bool Ended() const noexcept;
 
-  // SIGKILL to the whole group: a model's own workers end with it. Safe from any thread until End() has begun.
+  // SIGKILL to the whole group: a model's own workers end with it. Safe from any thread until End() has
+  // begun.
   void KillGroup() const noexcept;
 
-  // Waits for the process to end by itself until the deadline, then kills its group, and reaps it. Not twice at once.
+  // Waits for the process to end by itself until the deadline, then kills its group, and reaps it. Not twice
+  // at once.
   void End(ipc::Deadline deadline) noexcept;
 
   // "exited with status 1", "was killed by signal 9 (Killed)", ...: valid once Ended().

@@ -6,7 +6,8 @@
 
 namespace tpb::backend {
 
-// The thread blocks all signals, so that the host's handlers never run on it. `name` shows in ps and gdb, 15 characters.
+// The thread blocks all signals, so that the host's handlers never run on it. `name` shows in ps and gdb, 15
+// characters.
 std::thread StartThread(const char* name, std::function<void()> body);
 
 }  // namespace tpb::backend
