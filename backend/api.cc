@@ -69,7 +69,7 @@ TRITONSERVER_Error* TRITONBACKEND_Initialize(TRITONBACKEND_Backend* backend) noe
     CheckApiVersion();
     auto state = std::make_unique<Backend>(backend);
     Check(api.TRITONBACKEND_BackendSetState(backend, state.get()));
-    state.release();  // core's until Finalize
+    static_cast<void>(state.release());  // core's until Finalize
   });
 }
 
@@ -96,7 +96,7 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model) no
   return Guard([&] {
     auto state = std::make_unique<Model>(BackendOf(model), model);
     Check(tpb::triton::Api().TRITONBACKEND_ModelSetState(model, state.get()));
-    state.release();  // core's until ModelFinalize
+    static_cast<void>(state.release());  // core's until ModelFinalize
   });
 }
 
@@ -112,7 +112,7 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelIns
   return Guard([&] {
     auto state = std::make_unique<Instance>(ModelOf(instance), instance);
     Check(tpb::triton::Api().TRITONBACKEND_ModelInstanceSetState(instance, state.get()));
-    state.release();  // core's until ModelInstanceFinalize
+    static_cast<void>(state.release());  // core's until ModelInstanceFinalize
   });
 }
 

@@ -18,7 +18,7 @@ constexpr std::size_t kMaxHello = 16384;
 template <std::size_t N>
 void CopyText(char (&to)[N], std::string_view from) {
   std::memset(to, 0, N);
-  std::memcpy(to, from.data(), std::min(from.size(), N - 1));
+  from.copy(to, N - 1);
 }
 
 template <std::size_t N>
@@ -116,14 +116,14 @@ void SendFailure(int socket, std::string_view text) noexcept {
     std::string message(kFailureMagic, sizeof(kFailureMagic));
     message += text.substr(0, kMaxHello - sizeof(kFailureMagic));
     SendMessage(socket, std::as_bytes(std::span(message)), {});
-  } catch (const std::exception&) {
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
     // Nobody is left to tell.
   }
 }
 
 std::string FailureText(std::string_view message) {
   const std::string_view magic(kFailureMagic, sizeof(kFailureMagic));
-  if (message.substr(0, magic.size()) != magic) {
+  if (!message.starts_with(magic)) {
     return {};
   }
   return std::string(message.substr(magic.size()));

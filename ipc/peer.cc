@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <vector>
@@ -15,22 +16,20 @@ namespace tpb::ipc {
 UniqueFd OpenPidfd(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
 
 int WaitReadable(const int* descriptors, int count, Deadline deadline) {
-  std::vector<pollfd> waits;
-  for (int i = 0; i < count; ++i) {
-    waits.push_back({.fd = descriptors[i], .events = POLLIN, .revents = 0});
-  }
+  std::vector<pollfd> waits(static_cast<std::size_t>(count));
+  std::transform(descriptors, descriptors + count, waits.begin(),
+                 [](int fd) { return pollfd{.fd = fd, .events = POLLIN, .revents = 0}; });
   while (true) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline.Left(std::chrono::minutes(1)));
     const int ready = ::poll(waits.data(), waits.size(), static_cast<int>(left.count()));
     if (ready < 0 && errno != EINTR) {
       ThrowErrno("Unable to wait for a process", errno);
     }
-    for (int i = 0; ready > 0 && i < count; ++i) {
-      if (waits[static_cast<std::size_t>(i)].revents != 0) {
-        return i;
-      }
+    if (ready > 0) {
+      const auto first = std::ranges::find_if(waits, [](const pollfd& wait) { return wait.revents != 0; });
+      return static_cast<int>(first - waits.begin());
     }
-    if (ready == 0 && deadline.Passed()) {
+    if (deadline.Passed()) {
       return -1;
     }
   }

@@ -1,19 +1,19 @@
 #include "backend/supervisor/interpreter.h"
 
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <fstream>
 #include <optional>
 #include <sstream>
 #include <string_view>
 
+#include "backend/supervisor/spawn_call.h"
 #include "ipc/deadline.h"
 #include "ipc/error.h"
 #include "ipc/peer.h"
@@ -38,18 +38,22 @@ bool IsExecutable(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && ::access(path.c_str(), X_OK) == 0;
 }
 
-std::optional<std::string> FindOnPath(const std::vector<std::string>& environment,
-                                      const std::string& program) {
+std::string PathOf(const std::vector<std::string>& environment) {
   constexpr std::string_view kPath = "PATH=";
   for (const auto& entry : environment) {
-    if (!std::string_view(entry).starts_with(kPath)) {
-      continue;
+    if (std::string_view(entry).starts_with(kPath)) {
+      return entry.substr(kPath.size());
     }
-    std::istringstream folders(entry.substr(kPath.size()));
-    for (std::string folder; std::getline(folders, folder, ':');) {
-      if (!folder.empty() && folder.front() == '/' && IsExecutable(folder + "/" + program)) {
-        return folder + "/" + program;
-      }
+  }
+  return {};
+}
+
+std::optional<std::string> FindOnPath(const std::string& path, const std::string& program) {
+  std::istringstream folders(path);
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::string candidate = folder.append("/").append(program);
+    if (candidate.front() == '/' && candidate.size() > program.size() + 1 && IsExecutable(candidate)) {
+      return candidate;
     }
   }
   return std::nullopt;
@@ -79,33 +83,21 @@ std::optional<std::string> RunCaptured(const std::vector<std::string>& argv,
   const ipc::UniqueFd reading(ends[0]);
   ipc::UniqueFd writing(ends[1]);
 
-  std::vector<char*> arguments;
-  for (const auto& argument : argv) {
-    arguments.push_back(const_cast<char*>(argument.c_str()));
-  }
-  arguments.push_back(nullptr);
-  std::vector<char*> variables;
-  for (const auto& variable : environment) {
-    variables.push_back(const_cast<char*>(variable.c_str()));
-  }
-  variables.push_back(nullptr);
-
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&actions, writing.get(), STDOUT_FILENO);
-  ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  SpawnCall call;
+  call.OpenNull(STDIN_FILENO, O_RDONLY);
+  call.OpenNull(STDERR_FILENO, O_WRONLY);
+  call.Duplicate(writing.get(), STDOUT_FILENO);
   pid_t pid = -1;
-  const int error = ::posix_spawn(&pid, arguments[0], &actions, nullptr, arguments.data(), variables.data());
-  ::posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) {
+  try {
+    pid = call.Run(argv, environment);
+  } catch (const ipc::Error&) {
     return std::nullopt;
   }
   writing.Reset();
   const auto deadline = ipc::Deadline::After(kProbeLimit);
   std::string output = ReadAll(reading.get(), deadline);
   if (deadline.Passed()) {
-    ::kill(pid, SIGKILL);
+    ::killpg(pid, SIGKILL);
   }
   int status = -1;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
@@ -136,7 +128,7 @@ Interpreter FindInterpreter(const InterpreterSearch& search) {
     }
     return {.path = search.configured, .reason = "--backend-config=python,python-executable"};
   }
-  const auto on_path = FindOnPath(search.environment, "python3");
+  const auto on_path = FindOnPath(PathOf(search.environment), "python3");
   if (on_path) {
     const auto path = RunCaptured({*on_path, "-c", kProbe, search.backend_dir}, search.environment);
     if (path && IsExecutable(*path)) {

@@ -1,10 +1,10 @@
 #include "backend/supervisor/stub_process.h"
 
-#include <signal.h>
 #include <sys/wait.h>
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <thread>
 
@@ -81,6 +81,7 @@ std::string StubProcess::DescribeEnd() const {
   if (info.si_code == CLD_EXITED) {
     return "exited with status " + std::to_string(info.si_status);
   }
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): it is only unsafe for numbers that are no signals
   return "was killed by signal " + std::to_string(info.si_status) + " (" + ::strsignal(info.si_status) + ")";
 }
 

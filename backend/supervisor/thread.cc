@@ -1,8 +1,8 @@
 #include "backend/supervisor/thread.h"
 
 #include <pthread.h>
-#include <signal.h>
 
+#include <csignal>
 #include <utility>
 
 namespace tpb::backend {
