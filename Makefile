@@ -1,0 +1,129 @@
+# The workbench. Everything is made in .venv/ and build/; the second run of a target needs no network.
+#
+#   make demo      make test      make lint      make help
+
+PYTHON ?= python3
+# More arguments for pytest: make test ARGS="-k serve -x"
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Stamps of what was installed live and die with the environment, those of what was built with build/.
+INSTALLED := $(VENV)/stamps
+BUILT := build/stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# cmake and ninja come from PyPI, too.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# No run leaves anything outside .venv/ and build/.
+export PYTHONDONTWRITEBYTECODE := 1
+export RUFF_CACHE_DIR := $(CURDIR)/build/ruff
+export MYPY_CACHE_DIR := $(CURDIR)/build/mypy
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
+
+CXX_ROOMS := ipc triton_c_api backend stub
+PYTHON_ROOMS := triton_python triton_python_backend_utils
+# Folders count as sources as well: a file that is removed or renamed changes their date.
+SOURCES := pyproject.toml CMakeLists.txt LICENSE README.md \
+	$(shell find cmake $(CXX_ROOMS) $(PYTHON_ROOMS) -name __pycache__ -prune -o -print)
+CXX_FILES = $(shell find $(CXX_ROOMS) tests -name '*.cc' -o -name '*.h')
+EXAMPLE_SCRIPTS = examples/run_demo.py $(wildcard examples/*/client.py)
+JOBS := $(shell nproc)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: demo test test-more lint format sanitize wheel clean help cpp-dev sanitize-asan sanitize-tsan
+
+demo: $(INSTALLED)/demo ## serve the examples with a real server, run their clients over HTTP and gRPC
+	$(BIN)/python examples/run_demo.py
+
+test: $(INSTALLED)/test cpp-dev ## run the tests: C++, Python, and the real server
+	ctest --preset dev
+	$(BIN)/pytest tests $(ARGS)
+
+test-more: $(INSTALLED)/test cpp-dev ## run the longer tests
+	$(BIN)/pytest tests -m more $(ARGS)
+
+lint: $(INSTALLED)/lint build/dev/build.ninja ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(PYTHON_ROOMS)
+	@# One run each: every example has a client.py.
+	set -e; for script in $(EXAMPLE_SCRIPTS); do $(BIN)/mypy $$script; done
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+	find $(CXX_ROOMS) -name '*.cc' -print0 | \
+		xargs -0 -n 1 -P $(JOBS) $(BIN)/clang-tidy -p build/dev --quiet --warnings-as-errors='*'
+
+format: $(INSTALLED)/lint ## format Python and C++ sources in place
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+sanitize: sanitize-asan sanitize-tsan ## run the C++ tests under the address, undefined-behaviour and thread sanitizers
+
+sanitize-asan: build/asan/build.ninja
+	cmake --build --preset asan
+	ctest --preset asan
+
+sanitize-tsan: build/tsan/build.ninja
+	cmake --build --preset tsan
+	@# Older thread sanitizers do not start under the address randomisation of newer kernels.
+	if setarch "$$(uname -m)" -R true 2>/dev/null; then setarch "$$(uname -m)" -R ctest --preset tsan; \
+	else ctest --preset tsan; fi
+
+wheel: $(BUILT)/wheel ## build the wheel into build/dist/
+	@ls build/dist/*.whl
+
+clean: ## remove .venv/ and build/
+	rm -rf $(VENV) build
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+# --- C++ builds beside the wheel ---
+
+cpp-dev: build/dev/build.ninja
+	cmake --build --preset dev
+
+build/%/build.ninja: CMakePresets.json $(INSTALLED)/build-requirements
+	cmake --preset $* --no-warn-unused-cli -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+		-Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+
+# --- the environment ---
+
+$(BUILT)/prerequisites: scripts/check_prerequisites.sh
+	@sh scripts/check_prerequisites.sh $(PYTHON)
+	@mkdir -p $(@D) && touch $@
+
+$(BIN)/python: | $(BUILT)/prerequisites
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED)/build-requirements: | $(BIN)/python
+	@echo "installing what the build needs into $(VENV)/"
+	$(PIP) install --upgrade pip
+	$(PIP) install 'scikit-build-core>=0.10' 'pybind11>=2.13,<4' 'cmake>=3.22' ninja
+	@mkdir -p $(@D) && touch $@
+
+$(BUILT)/wheel: $(SOURCES) $(INSTALLED)/build-requirements
+	@echo "building the wheel (one to a few minutes the first time)"
+	@rm -rf build/dist
+	$(PIP) wheel --no-deps --no-build-isolation --config-settings=build-dir=build/wheel --wheel-dir build/dist .
+	@mkdir -p $(@D) && touch $@
+
+# Without the network: what the project needs at run time comes with the first of the rules below.
+$(INSTALLED)/project: $(BUILT)/wheel
+	$(PIP) install --no-deps --force-reinstall build/dist/*.whl
+	@mkdir -p $(@D) && touch $@
+
+# One of the project's extras, and what the project itself needs. Again only when pyproject.toml changes.
+$(INSTALLED)/demo $(INSTALLED)/test: $(INSTALLED)/%: pyproject.toml | $(INSTALLED)/project
+	@echo "installing what 'make $*' needs into $(VENV)/"
+	$(PIP) install "$$(ls build/dist/*.whl)[$*]"
+	@touch $@
+
+# mypy looks into the packages that the examples import.
+$(INSTALLED)/lint: pyproject.toml | $(INSTALLED)/project
+	@echo "installing what 'make lint' needs into $(VENV)/"
+	$(PIP) install "$$(ls build/dist/*.whl)[lint,test]"
+	@touch $@
