@@ -1,0 +1,200 @@
+"""Serves the examples through `triton-python serve` and runs their clients over HTTP and gRPC.
+
+`make demo` runs this. Usage: `python run_demo.py [EXAMPLE...]`, all of them by default. Everything it writes
+lies in one temporary folder, which it removes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent
+NAMES = ("add_sub", "digits")
+PROTOCOLS = ("http", "grpc")
+COMMAND = Path(sys.executable).with_name("triton-python")
+READY_SECONDS = 180
+STOP_SECONDS = 60
+CLIENT_SECONDS = 180
+LOG_TAIL_LINES = 60
+# Another program may take a port between the moment it was found free and the server's start.
+STARTS_TRIED = 3
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+class PortTaken(DemoError):
+    """Another program was faster; other ports may do."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    http: int
+    grpc: int
+    metrics: int
+
+    @staticmethod
+    def free() -> Ports:
+        """Three loopback ports that nobody listens on; held all at once, so that they differ."""
+        with ExitStack() as held:
+            sockets = [held.enter_context(socket.socket()) for _ in range(3)]
+            for one in sockets:
+                one.bind(("127.0.0.1", 0))
+            return Ports(*(one.getsockname()[1] for one in sockets))
+
+    def options(self) -> list[str]:
+        addresses = [f"--{service}-address=127.0.0.1" for service in PORT_NAMES]
+        return addresses + [f"--{service}-port={getattr(self, service)}" for service in PORT_NAMES]
+
+
+PORT_NAMES = ("http", "grpc", "metrics")
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(NAMES)
+    # Leave through the `finally` blocks when `make` is told to stop.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with tempfile.TemporaryDirectory(prefix="triton-python-demo-") as scratch:
+        log = Path(scratch) / "server.log"
+        try:
+            check_command()
+            repository = lay_out_repository(Path(scratch) / "models", names)
+            with serving(repository, log) as ports:
+                for name in names:
+                    for protocol in PROTOCOLS:
+                        run_client(name, protocol, getattr(ports, protocol))
+        except DemoError as error:
+            show_tail(log)
+            print(f"FAIL: {error}", file=sys.stderr)
+            return 1
+    print(f"the demo passed: {len(names)} examples over {' and '.join(PROTOCOLS)}")
+    return 0
+
+
+def check_command() -> None:
+    """Fails unless the project is installed; fetches the server now, before any time-out runs."""
+    if not COMMAND.exists():
+        raise DemoError(f"{COMMAND} does not exist: install the project into this Python, or run `make demo`")
+    if subprocess.run([COMMAND, "server", "path"], stdout=subprocess.DEVNULL).returncode != 0:
+        raise DemoError("there is no Triton server to run; the line above says what to do")
+
+
+def lay_out_repository(repository: Path, names: list[str]) -> Path:
+    """Gives each example the layout that Triton wants: NAME/config.pbtxt and NAME/1/model.py."""
+    for name in names:
+        if not (EXAMPLES / name / "model.py").is_file():
+            raise DemoError(f"there is no example {name!r}; there are {', '.join(NAMES)}")
+        version = repository / name / "1"
+        version.mkdir(parents=True)
+        shutil.copy(EXAMPLES / name / "config.pbtxt", version.parent)
+        shutil.copy(EXAMPLES / name / "model.py", version)
+    return repository
+
+
+@contextmanager
+def serving(repository: Path, log: Path) -> Iterator[Ports]:
+    """A server that is ready; stopped at the end."""
+    server, ports = start_server(repository, log)
+    try:
+        yield ports
+        stop(server)
+        if server.returncode != 0:
+            raise DemoError(f"the server ended with status {server.returncode} after it was told to stop")
+    finally:
+        stop(server)
+
+
+def start_server(repository: Path, log: Path) -> tuple[subprocess.Popen[bytes], Ports]:
+    for remaining in reversed(range(STARTS_TRIED)):
+        ports = Ports.free()
+        with log.open("wb") as output:
+            server = subprocess.Popen(
+                [COMMAND, "serve", repository, *ports.options()], stdout=output, stderr=subprocess.STDOUT
+            )
+        try:
+            wait_until_ready(server, ports, log)
+            return server, ports
+        except PortTaken:
+            if not remaining:
+                raise
+        except BaseException:
+            stop(server)
+            raise
+    raise AssertionError("unreachable")
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], ports: Ports, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    # Loopback: never through a proxy.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            if b"already in use" in log.read_bytes():
+                raise PortTaken("no free ports were found")
+            raise DemoError(f"the server ended with status {server.returncode} before it was ready")
+        try:
+            opener.open(f"http://127.0.0.1:{ports.http}/v2/health/ready", timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise DemoError(f"the server was not ready after {READY_SECONDS} s")
+
+
+def run_client(name: str, protocol: str, port: int) -> None:
+    command = [sys.executable, str(EXAMPLES / name / "client.py")]
+    command += ["--protocol", protocol, "--url", f"127.0.0.1:{port}"]
+    # gRPC would ask a configured proxy for the loopback address, too.
+    environment = {**os.environ, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+    try:
+        client = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=CLIENT_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DemoError(f"{name} over {protocol}: no answer within {CLIENT_SECONDS} s") from error
+    lines = client.stdout.splitlines()
+    for line in lines:
+        if not line.startswith("PASS"):
+            print(f"  {line}")
+    if client.returncode != 0 or f"PASS: {name}" not in lines:
+        print(client.stderr, file=sys.stderr)
+        raise DemoError(f"{name} over {protocol}: the client ended with status {client.returncode}")
+    print(f"PASS: {name} over {protocol}", flush=True)
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """Stops the server as Ctrl-C does, or the hard way when it does not follow."""
+    if server.poll() is not None:
+        return
+    server.terminate()
+    try:
+        server.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        # The server follows `triton-python`, however that ends.
+        server.kill()
+        server.wait()
+
+
+def show_tail(log: Path) -> None:
+    if log.exists():
+        lines = log.read_text(errors="replace").splitlines()
+        print(
+            "--- the last lines of the server's log ---", *lines[-LOG_TAIL_LINES:], sep="\n", file=sys.stderr
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
