@@ -167,11 +167,6 @@ void Attachment::Settle() {
   Settle(none, {});
 }
 
-std::span<const std::byte> Attachment::Payload(const ipc::Tensor& tensor) const {
-  return tensor.place == ipc::Place::kStubArena ? channel_->StubBytes(tensor.offset, tensor.size)
-                                                : leases_.Bytes(tensor.lease, tensor.offset, tensor.size);
-}
-
 void Attachment::Condemn(const std::string& why) noexcept {
   if (!ending_.exchange(true)) {
     options_.complain("ending the stub process of '" + options_.label + "' (pid " + std::to_string(pid()) +

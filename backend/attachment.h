@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "backend/leases.h"
+#include "backend/payloads.h"
 #include "backend/supervisor/spawner.h"
 #include "backend/supervisor/stub_process.h"
 #include "ipc/channel.h"
@@ -64,12 +65,12 @@ class Attachment {
   void Settle(ExchangeLeases& leases, std::span<const std::uint64_t> kept);
   void Settle();  // of an exchange without leases
 
-  // A leased block for payloads of the next message.
-  [[nodiscard]] ipc::Block Allocate(std::uint64_t size) const { return channel_->arena()->Allocate(size); }
+  // Where blocks for the next message come from, and who keeps them while the stub may look.
+  [[nodiscard]] ipc::Arena& arena() const noexcept { return *channel_->arena(); }
   Leases& leases() noexcept { return leases_; }
 
-  // Payload of an output. Throws ProtocolError when the stub does not hold what it names.
-  [[nodiscard]] std::span<const std::byte> Payload(const ipc::Tensor& tensor) const;
+  // What the outputs of an Answer name, until Settle().
+  [[nodiscard]] Payloads payloads() const noexcept { return {*channel_, leases_}; }
 
   [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
   [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }

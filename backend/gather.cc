@@ -161,12 +161,11 @@ std::vector<Group> PlanGroups(std::vector<Asked>& asked) {
   return groups;
 }
 
-void Lease(const Attachment& attachment, std::span<Group> groups, std::uint64_t size,
-           ExchangeLeases& leases) {
+void Lease(ipc::Arena& arena, std::span<Group> groups, std::uint64_t size, ExchangeLeases& leases) {
   if (size == 0) {
     size = ipc::kAlignment;
   }
-  ipc::Block block = attachment.Allocate(size);
+  ipc::Block block = arena.Allocate(size);
   std::byte* const data = block.data();
   const std::uint64_t lease = leases.Add(std::move(block)).lease;
   std::uint64_t base = 0;
@@ -178,19 +177,19 @@ void Lease(const Attachment& attachment, std::span<Group> groups, std::uint64_t 
   }
 }
 
-void LeaseGroups(const Attachment& attachment, std::vector<Group>& groups, ExchangeLeases& leases) {
+void LeaseGroups(ipc::Arena& arena, std::vector<Group>& groups, ExchangeLeases& leases) {
   std::uint64_t total = 0;
   for (const Group& group : groups) {
     total += group.size;
   }
   if (total <= kShareBlockBelow) {
     if (!groups.empty()) {
-      Lease(attachment, groups, total, leases);
+      Lease(arena, groups, total, leases);
     }
     return;
   }
   for (Group& group : groups) {
-    Lease(attachment, {&group, 1}, group.size, leases);
+    Lease(arena, {&group, 1}, group.size, leases);
   }
 }
 
@@ -262,8 +261,8 @@ std::uint64_t Inferences(const ipc::Request& request, bool has_batch_dimension) 
 
 }  // namespace
 
-Gathered Gather(Batch& batch, const Attachment& attachment, ExchangeLeases& leases,
-                const InstanceFacts& instance, ipc::Writer& body) {
+Gathered Gather(Batch& batch, ipc::Arena& arena, ExchangeLeases& leases, const InstanceFacts& instance,
+                ipc::Writer& body) {
   std::vector<Asked> asked(batch.items().size());
   for (std::size_t i = 0; i < asked.size(); ++i) {
     asked[i].item = i;
@@ -271,7 +270,7 @@ Gathered Gather(Batch& batch, const Attachment& attachment, ExchangeLeases& leas
   ForEach(asked, batch, instance.name, [](Batch::Item& item, Asked& one) { ReadRequest(item.request, one); });
 
   auto groups = PlanGroups(asked);
-  LeaseGroups(attachment, groups, leases);
+  LeaseGroups(arena, groups, leases);
   ForEach(asked, batch, instance.name,
           [&](Batch::Item&, Asked& one) { CopyInputs(one, groups, instance.name); });
 

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "backend/attachment.h"
 #include "backend/batch.h"
+#include "backend/leases.h"
+#include "ipc/arena.h"
 #include "ipc/codec.h"
-#include "ipc/wire.h"
 
 namespace tpb::backend {
 
@@ -23,11 +23,11 @@ struct Gathered {
   std::uint64_t inferences = 0;   // sum of the batch dimensions, or the number of requests without one
 };
 
-// Copies the inputs of the batch and encodes its message into `body`. The pieces of one input lie side by
-// side in request order, each at a multiple of kAlignment, so that pieces of such a size form one array. A
-// request that cannot be passed on (a buffer in GPU memory, a parameter of an unknown type) gets its error
-// here and is left out. Throws ipc::Error when the batch as a whole cannot be passed on.
-Gathered Gather(Batch& batch, const Attachment& attachment, ExchangeLeases& leases,
-                const InstanceFacts& instance, ipc::Writer& body);
+// Copies the inputs of the batch into `arena` and encodes its message into `body`. The pieces of one input
+// lie side by side in request order, each at a multiple of kAlignment, so that pieces of such a size form one
+// array. A request that cannot be passed on (a buffer in GPU memory, a parameter of an unknown type) gets its
+// error here and is left out. Throws ipc::Error when the batch as a whole cannot be passed on.
+Gathered Gather(Batch& batch, ipc::Arena& arena, ExchangeLeases& leases, const InstanceFacts& instance,
+                ipc::Writer& body);
 
 }  // namespace tpb::backend

@@ -67,7 +67,7 @@ void Instance::Process(Batch& batch) {
     throw NotHealthy();
   }
   ExchangeLeases leases(attachment_->leases());
-  const Gathered gathered = Gather(batch, *attachment_, leases, facts_, body_);
+  const Gathered gathered = Gather(batch, attachment_->arena(), leases, facts_, body_);
   if (gathered.sent.empty()) {
     return;
   }
@@ -102,7 +102,7 @@ void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc
                              " responses to " + std::to_string(sent.size()) + " requests");
   }
   for (std::size_t i = 0; i < sent.size(); ++i) {
-    Respond(batch, batch.items()[sent[i]], reply.responses[i], *attachment_, facts_.name);
+    Respond(batch, batch.items()[sent[i]], reply.responses[i], attachment_->payloads(), facts_.name);
   }
 }
 

@@ -66,11 +66,11 @@ void CheckOutput(const ipc::Tensor& tensor) {
   }
 }
 
-void AddOutput(TRITONBACKEND_Response* response, const ipc::Tensor& tensor, const Attachment& attachment,
+void AddOutput(TRITONBACKEND_Response* response, const ipc::Tensor& tensor, const Payloads& payloads,
                const std::string& instance_name) {
   const auto& api = triton::Api();
   CheckOutput(tensor);
-  const auto payload = attachment.Payload(tensor);
+  const auto payload = payloads.Bytes(tensor);
   TRITONBACKEND_Output* output = nullptr;
   Check(api.TRITONBACKEND_ResponseOutput(
       response, &output, std::string(tensor.name).c_str(), static_cast<TRITONSERVER_DataType>(tensor.dtype),
@@ -112,11 +112,11 @@ void AddParameter(TRITONBACKEND_Response* response, const ipc::Parameter& parame
   }
 }
 
-void SendTensors(Batch::Item& item, const ipc::Response& answer, const Attachment& attachment,
+void SendTensors(Batch::Item& item, const ipc::Response& answer, const Payloads& payloads,
                  const std::string& instance_name) {
   PendingResponse response(item.request);
   for (const auto& output : answer.outputs) {
-    AddOutput(response.get(), output, attachment, instance_name);
+    AddOutput(response.get(), output, payloads, instance_name);
   }
   for (const auto& parameter : answer.parameters) {
     AddParameter(response.get(), parameter);
@@ -129,7 +129,7 @@ void SendTensors(Batch::Item& item, const ipc::Response& answer, const Attachmen
 
 }  // namespace
 
-void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const Attachment& attachment,
+void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const Payloads& payloads,
              const std::string& instance_name) {
   const std::string prefix = "Failed to process the request(s) for model '" + instance_name + "', message: ";
   switch (answer.kind) {
@@ -145,7 +145,7 @@ void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const
       break;
   }
   try {
-    SendTensors(item, answer, attachment, instance_name);
+    SendTensors(item, answer, payloads, instance_name);
   } catch (const ipc::ProtocolError&) {
     throw;
   } catch (const ipc::Error& error) {

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "backend/attachment.h"
 #include "backend/batch.h"
+#include "backend/payloads.h"
 #include "ipc/messages.h"
 
 namespace tpb::backend {
@@ -12,7 +12,7 @@ namespace tpb::backend {
 // Sends the response to one request, copying its outputs into the buffers that core gives. Whatever goes
 // wrong becomes that request's error, but for a ProtocolError: then the stub has lied, and the rest of its
 // answer is worth nothing.
-void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const Attachment& attachment,
+void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const Payloads& payloads,
              const std::string& instance_name);
 
 }  // namespace tpb::backend

@@ -51,7 +51,7 @@ std::string PathOf(const std::vector<std::string>& environment) {
 std::optional<std::string> FindOnPath(const std::string& path, const std::string& program) {
   std::istringstream folders(path);
   for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string candidate = folder.append("/").append(program);
+    std::string candidate = folder.append("/").append(program);
     if (candidate.front() == '/' && candidate.size() > program.size() + 1 && IsExecutable(candidate)) {
       return candidate;
     }

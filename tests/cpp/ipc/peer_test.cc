@@ -1,0 +1,69 @@
+#include "ipc/peer.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <utility>
+
+#include "ipc/deadline.h"
+#include "ipc/socket.h"
+#include "ipc/unique_fd.h"
+#include "tests/cpp/check.h"
+#include "tests/cpp/process.h"
+
+namespace tpb {
+namespace {
+
+using ipc::Deadline;
+using ipc::WaitReadable;
+
+TEST(Peer, APidfdTellsTheEndOfItsProcess) {
+  testing::Child child([] { ::pause(); });
+  const ipc::UniqueFd pidfd = ipc::OpenPidfd(child.pid());
+  CHECK(pidfd.valid());
+  const int descriptor = pidfd.get();
+  CHECK_EQ(WaitReadable(&descriptor, 1, Deadline::After(std::chrono::milliseconds(0))), -1);
+
+  child.Kill();
+
+  CHECK_EQ(WaitReadable(&descriptor, 1, Deadline::Never()), 0);
+  CHECK_EQ(child.Wait(), "signal 9");
+}
+
+TEST(Peer, AProcessThatDoesNotExistHasNoPidfd) {
+  testing::Child child([] {});
+  CHECK_EQ(child.Wait(), "exit 0");
+
+  CHECK(!ipc::OpenPidfd(child.pid()).valid());
+}
+
+TEST(Peer, NamesTheFirstThatIsReady) {
+  const ipc::UniqueFd quiet(::eventfd(0, EFD_CLOEXEC));
+  const ipc::UniqueFd ready(::eventfd(1, EFD_CLOEXEC));
+  const std::array descriptors{quiet.get(), -1, ready.get(), ready.get()};
+
+  CHECK_EQ(WaitReadable(descriptors.data(), 4, Deadline::Never()), 2);
+}
+
+TEST(Peer, AHangUpCounts) {
+  auto [left, right] = ipc::SocketPair();
+  left.Reset();
+  const int descriptor = right.get();
+
+  CHECK_EQ(WaitReadable(&descriptor, 1, Deadline::Never()), 0);
+}
+
+TEST(Peer, GivesUpAtTheDeadlineAndNotBefore) {
+  const ipc::UniqueFd quiet(::eventfd(0, EFD_CLOEXEC));
+  const std::array descriptors{quiet.get(), -1};
+  const auto start = Deadline::Clock::now();
+
+  CHECK_EQ(WaitReadable(descriptors.data(), 2, Deadline::After(std::chrono::milliseconds(20))), -1);
+
+  CHECK(Deadline::Clock::now() - start >= std::chrono::milliseconds(20));
+}
+
+}  // namespace
+}  // namespace tpb
