@@ -1,0 +1,14 @@
+// The Python names of this module, a file for each public type.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace tpb::stub {
+
+void BindErrors(pybind11::module_& module);
+void BindTensor(pybind11::module_& module);
+void BindRequest(pybind11::module_& module);
+void BindResponse(pybind11::module_& module);
+void BindAttachment(pybind11::module_& module);
+
+}  // namespace tpb::stub

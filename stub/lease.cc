@@ -1,0 +1,75 @@
+#include "stub/lease.h"
+
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "ipc/error.h"
+
+namespace tpb::stub {
+
+LeaseBook::~LeaseBook() {
+  if (birthplace_.InForkedChild()) {
+    // The channel would give blocks back, under a mutex that another thread may have held while
+    // forking.
+    Leak(channel_);
+  }
+}
+
+void LeaseBook::Release(std::uint64_t lease) noexcept {
+  if (birthplace_.InForkedChild()) {
+    return;
+  }
+  try {
+    const std::scoped_lock lock(mutex_);
+    ended_.push_back(lease);
+    FlushLocked();
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    // Out of memory, or a ring that the server broke. The block stays with the server until the attachment
+    // ends.
+  }
+}
+
+void LeaseBook::Flush() noexcept {
+  try {
+    const std::scoped_lock lock(mutex_);
+    FlushLocked();
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    // As above: whoever reads the rings next notices.
+  }
+}
+
+void LeaseBook::FlushLocked() {
+  std::vector<ipc::Block> no_blocks;
+  while (!ended_.empty()) {
+    ipc::Slot slot{};
+    slot.kind = static_cast<std::uint32_t>(ipc::MessageKind::kRelease);
+    slot.id = ended_.back();
+    slot.sent_before = channel_->replies().pushed();
+    if (!channel_->events().TryPush(slot, no_blocks)) {
+      return;
+    }
+    ended_.pop_back();
+  }
+}
+
+Lease::Lease(std::shared_ptr<LeaseBook> book, const ipc::LeaseRecord& record)
+    : book_(std::move(book)),
+      id_(record.lease),
+      bytes_(book_->channel().ServerBytes(record.offset, record.size)) {}
+
+Lease::~Lease() {
+  if (kept_.load(std::memory_order_acquire)) {
+    book_->Release(id_);
+  }
+}
+
+std::span<std::byte> Lease::Part(std::uint64_t offset, std::uint64_t size) const {
+  if (offset > bytes_.size() || size > bytes_.size() - offset) {
+    throw ipc::ProtocolError("a tensor of " + std::to_string(size) + " bytes at " + std::to_string(offset) +
+                             " in a block of " + std::to_string(bytes_.size()) + " bytes");
+  }
+  return bytes_.subspan(offset, size);
+}
+
+}  // namespace tpb::stub

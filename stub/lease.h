@@ -1,0 +1,78 @@
+// Blocks of the server's arena that hold the inputs of a batch. The server takes them back when the batch is
+// answered, unless the model kept a tensor or an array: then the stub says so in its reply, and again when
+// the last one is gone.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "ipc/channel.h"
+#include "ipc/wire.h"
+#include "stub/fork.h"
+
+namespace tpb::stub {
+
+// Tells the server about ends of kept leases. Shared by the attachment and every lease, which may outlive it.
+class LeaseBook {
+ public:
+  explicit LeaseBook(std::shared_ptr<ipc::StubChannel> channel) : channel_(std::move(channel)) {}
+  LeaseBook(const LeaseBook&) = delete;
+  LeaseBook& operator=(const LeaseBook&) = delete;
+  LeaseBook(LeaseBook&&) = delete;
+  LeaseBook& operator=(LeaseBook&&) = delete;
+  ~LeaseBook();
+
+  // Any thread, with or without the GIL; never waits. With a full ring the news wait for the next call of
+  // either.
+  void Release(std::uint64_t lease) noexcept;
+  void Flush() noexcept;
+
+  [[nodiscard]] const ipc::StubChannel& channel() const noexcept { return *channel_; }
+
+ private:
+  void FlushLocked();
+
+  const Birthplace birthplace_;
+  std::shared_ptr<ipc::StubChannel> channel_;
+  std::mutex mutex_;
+  std::vector<std::uint64_t> ended_;  // not told yet
+};
+
+// One block. Shared by the batch, the tensors that were not read yet, and the arrays that are views of it.
+class Lease {
+ public:
+  // Throws ProtocolError when the block lies outside the server's arena.
+  Lease(std::shared_ptr<LeaseBook> book, const ipc::LeaseRecord& record);
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  Lease(Lease&&) = delete;
+  Lease& operator=(Lease&&) = delete;
+  ~Lease();
+
+  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
+
+  // A part of the block. Throws ProtocolError when it is none.
+  [[nodiscard]] std::span<std::byte> Part(std::uint64_t offset, std::uint64_t size) const;
+
+  // It came with the batch that `book`'s attachment is working on: older ones that still live have been kept.
+  [[nodiscard]] bool IsNewFrom(const LeaseBook& book) const noexcept {
+    return book_.get() == &book && !kept_.load(std::memory_order_relaxed);
+  }
+
+  // The server is being told that this lease outlives its batch.
+  void Keep() noexcept { kept_.store(true, std::memory_order_release); }
+
+ private:
+  const std::shared_ptr<LeaseBook> book_;
+  const std::uint64_t id_;
+  const std::span<std::byte> bytes_;
+  std::atomic<bool> kept_{false};
+};
+
+}  // namespace tpb::stub

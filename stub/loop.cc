@@ -1,0 +1,182 @@
+#include "stub/loop.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "ipc/error.h"
+#include "stub/requests.h"
+#include "stub/responses.h"
+
+namespace tpb::stub {
+namespace {
+
+namespace py = pybind11;
+using ipc::Error;
+using ipc::MessageKind;
+
+// `error` must outlive the reply.
+ipc::Reply Failed(const Error& error) {
+  ipc::Reply reply;
+  reply.failed = true;
+  reply.code = error.code();
+  reply.text = error.message();
+  return reply;
+}
+
+void PrintTraceback(const py::error_already_set& error) {
+  try {
+    const py::object print = py::module_::import("traceback").attr("print_exception");
+    print(error.type(), error.value(), error.trace() ? py::object(error.trace()) : py::object(py::none()));
+  } catch (py::error_already_set& second) {
+    second.discard_as_unraisable("printing an exception of finalize");
+  }
+}
+
+}  // namespace
+
+void Loop::Run() {
+  while (true) {
+    const ipc::Slot work = Next();
+    const std::vector<std::byte> body = context_.channel.CopyBody(work);
+    context_.channel.work().Advance();
+    switch (static_cast<MessageKind>(work.kind)) {
+      case MessageKind::kExecute:
+        Execute(work, body);
+        break;
+      case MessageKind::kAutoComplete:
+      case MessageKind::kInitialize:
+        Load(work, body);
+        break;
+      case MessageKind::kFinalize:
+        Finalize(work);
+        return;
+      default:
+        throw ipc::ProtocolError("work of kind " + std::to_string(work.kind));
+    }
+  }
+}
+
+ipc::Slot Loop::Next() {
+  auto& work = context_.channel.work();
+  if (const auto slot = work.Peek()) {
+    return *slot;
+  }
+  const py::gil_scoped_release no_gil;
+  while (true) {
+    if (work.Wait(ipc::Deadline::Never(), context_.peer_gone) == ipc::WaitResult::kPeerGone) {
+      throw Error(ipc::Code::kUnavailable, "the server is gone");
+    }
+    if (const auto slot = work.Peek()) {
+      return *slot;
+    }
+  }
+}
+
+void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
+  const ipc::Load load = ipc::DecodeLoad(body);
+  std::optional<Error> failure;
+  std::string answer;
+  try {
+    if (static_cast<MessageKind>(work.kind) == MessageKind::kAutoComplete) {
+      answer = model_.AutoComplete(load);
+    } else {
+      model_.Initialize(load);
+    }
+    LeaveInForkedChild();
+  } catch (const py::error_already_set& error) {
+    if (birthplace_.InForkedChild()) {
+      throw;
+    }
+    failure = model_.Describe(error);
+  } catch (const Error& error) {
+    failure = error;
+  }
+  ipc::Reply reply = failure ? Failed(*failure) : ipc::Reply{};
+  if (!failure) {
+    reply.text = answer;
+  }
+  Send(work, reply, {});
+}
+
+void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
+  Batch batch = ReadBatch(body, context_.book);
+  std::vector<Answer> answers;
+  std::optional<Error> failure;
+  try {
+    batch.returned = model_.Execute(batch.list);
+    LeaveInForkedChild();
+    answers = ReadAnswers(batch);
+  } catch (const py::error_already_set& error) {
+    if (birthplace_.InForkedChild()) {
+      throw;
+    }
+    failure = model_.Describe(error);
+  } catch (const std::exception& error) {
+    failure = Error(ipc::Code::kInternal, error.what());
+  }
+  if (failure) {
+    answers.clear();
+  }
+  const std::vector<std::uint64_t> kept = SettleLeases(batch, answers);
+  if (!failure) {
+    try {
+      // First what the server has read, so that the same warm memory is used again and again.
+      context_.channel.replies().Reclaim();
+      auto blocks = CopyOutputs(*context_.channel.arena(), answers);
+      ipc::Reply reply;
+      reply.kept = kept;
+      reply.responses = ToWire(answers);
+      Send(work, reply, std::move(blocks));
+      return;
+    } catch (const ipc::ProtocolError&) {
+      throw;
+    } catch (const Error& error) {
+      failure = error;
+    }
+  }
+  ipc::Reply reply = Failed(*failure);
+  reply.kept = kept;
+  Send(work, reply, {});
+}
+
+void Loop::Finalize(const ipc::Slot& work) {
+  try {
+    model_.Finalize();
+    LeaveInForkedChild();
+  } catch (const py::error_already_set& error) {
+    if (birthplace_.InForkedChild()) {
+      throw;
+    }
+    PrintTraceback(error);
+  }
+  context_.before_end();
+  Send(work, {}, {});
+}
+
+void Loop::LeaveInForkedChild() const {
+  if (birthplace_.InForkedChild()) {
+    // The child of an os.fork() in the model has come back from the model's function: it is done.
+    py::set_error(PyExc_SystemExit, py::int_(0));
+    throw py::error_already_set();
+  }
+}
+
+void Loop::Send(const ipc::Slot& work, const ipc::Reply& reply, std::vector<ipc::Block> blocks) {
+  writer_.Clear();
+  ipc::Encode(reply, writer_);
+  ipc::Slot slot{};
+  slot.kind = static_cast<std::uint32_t>(MessageKind::kReply);
+  slot.id = work.id;
+  for (auto& block : ipc::PutBody(*context_.channel.arena(), writer_.bytes(), slot)) {
+    blocks.push_back(std::move(block));
+  }
+  context_.book->Flush();
+  slot.sent_before = context_.channel.events().pushed();
+  if (!context_.channel.replies().TryPush(slot, blocks)) {
+    // The server takes each answer before it sends more work.
+    throw ipc::ProtocolError("the server does not take answers");
+  }
+}
+
+}  // namespace tpb::stub

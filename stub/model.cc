@@ -1,0 +1,93 @@
+#include "stub/model.h"
+
+#include <utility>
+
+#include "ipc/error.h"
+
+namespace tpb::stub {
+namespace {
+
+namespace py = pybind11;
+using namespace py::literals;  // "name"_a
+using ipc::Code;
+using ipc::Error;
+
+py::object MakeArgs(const py::object& loader, const ipc::Load& load) {
+  return loader.attr("make_args")(
+      "model_config"_a = load.config_json, "model_instance_kind"_a = load.instance_kind,
+      "model_instance_name"_a = load.instance_name, "model_instance_device_id"_a = load.instance_device_id,
+      "model_repository"_a = load.model_repository, "model_version"_a = load.model_version,
+      "model_name"_a = load.model_name);
+}
+
+}  // namespace
+
+void Model::LoadClass(const ipc::Load& load) {
+  if (class_ && file_ == load.model_file) {
+    return;
+  }
+  file_ = load.model_file;
+  class_ = loader_.attr("load_model_class")(load.model_file, load.model_repository, load.model_version,
+                                            load.backend_dir);
+}
+
+std::string Model::AutoComplete(const ipc::Load& load) {
+  LoadClass(load);
+  return loader_.attr("auto_complete")(class_, load.config_json, load.model_name).cast<std::string>();
+}
+
+void Model::Initialize(const ipc::Load& load) {
+  LoadClass(load);
+  if (loader_.attr("read_settings")(load.config_json).attr("decoupled").cast<bool>()) {
+    throw Error(Code::kUnsupported, "model '" + std::string(load.model_name) +
+                                        "' is decoupled (model_transaction_policy): this version of "
+                                        "triton-python-backend serves default-mode models only");
+  }
+  py::object model = class_();
+  if (py::hasattr(model, "initialize")) {
+    model.attr("initialize")(MakeArgs(loader_, load));
+  }
+  model_ = std::move(model);
+}
+
+py::object Model::Execute(const py::object& requests) {
+  if (!model_) {
+    throw Error(Code::kInternal, "the model is not initialized");
+  }
+  const auto execute = py::reinterpret_steal<py::object>(PyObject_GetAttr(model_.ptr(), execute_name_.ptr()));
+  if (!execute) {
+    if (PyErr_ExceptionMatches(PyExc_AttributeError) == 0) {
+      throw py::error_already_set();
+    }
+    PyErr_Clear();
+    throw Error(Code::kInternal, "Python model " + file_ + " does not implement `execute` method.");
+  }
+  auto result = py::reinterpret_steal<py::object>(PyObject_CallOneArg(execute.ptr(), requests.ptr()));
+  if (!result) {
+    throw py::error_already_set();
+  }
+  return EventLoop::IsAwaitable(result) ? event_loop_.Run(result) : result;
+}
+
+void Model::Finalize() {
+  const py::object model = std::exchange(model_, py::object());
+  event_loop_.Close();
+  if (model && py::hasattr(model, "finalize")) {
+    model.attr("finalize")();
+  }
+}
+
+Error Model::Describe(const py::error_already_set& error) const {
+  if (error.trace()) {
+    // Before Python 3.12 the two travel apart.
+    PyException_SetTraceback(error.value().ptr(), error.trace().ptr());
+  }
+  const bool unsupported = error.matches(loader_.attr("UnsupportedSetting"));
+  const auto text = loader_.attr("describe_exception")(error.value()).cast<std::string>();
+  // An exception and the frames that it passed often hold each other, those of asyncio always do: the inputs
+  // of the batch would live on until the next garbage collection.
+  PyException_SetTraceback(error.value().ptr(), Py_None);
+  return {unsupported ? Code::kUnsupported : Code::kInternal, text};
+}
+
+}  // namespace tpb::stub

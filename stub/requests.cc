@@ -1,0 +1,88 @@
+#include "stub/requests.h"
+
+#include <atomic>
+#include <string>
+#include <utility>
+
+#include "ipc/messages.h"
+
+namespace tpb::stub {
+namespace {
+
+namespace py = pybind11;
+
+// Finds leases by id. The inputs of a message name them in the order of its list, so the next one is nearly
+// always the one that was found last, or its neighbour.
+class LeaseFinder {
+ public:
+  explicit LeaseFinder(const std::vector<std::shared_ptr<Lease>>& leases) : leases_(leases) {}
+
+  const std::shared_ptr<Lease>& Find(const ipc::Tensor& tensor) {
+    for (std::size_t tried = 0; tried < leases_.size(); ++tried) {
+      if (leases_[at_]->id() == tensor.lease) {
+        return leases_[at_];
+      }
+      at_ = at_ + 1 == leases_.size() ? 0 : at_ + 1;
+    }
+    throw ipc::ProtocolError("input '" + std::string(tensor.name) + "' lies in lease " +
+                             std::to_string(tensor.lease) + ", which is not one of its batch");
+  }
+
+ private:
+  const std::vector<std::shared_ptr<Lease>>& leases_;
+  std::size_t at_ = 0;
+};
+
+std::vector<std::shared_ptr<Tensor>> MakeInputs(const ipc::Request& request, LeaseFinder& finder) {
+  std::vector<std::shared_ptr<Tensor>> inputs;
+  inputs.reserve(request.inputs.size());
+  for (const auto& tensor : request.inputs) {
+    if (tensor.place != ipc::Place::kServerArena) {
+      throw ipc::ProtocolError("input '" + std::string(tensor.name) + "' lies outside the server's arena");
+    }
+    // Without bytes there is nothing to hold on to.
+    inputs.push_back(std::make_shared<Tensor>(tensor, tensor.size == 0 ? nullptr : finder.Find(tensor)));
+  }
+  return inputs;
+}
+
+}  // namespace
+
+void Batch::DropObjects() {
+  returned = py::object();
+  list = py::object();
+  requests.clear();
+}
+
+bool Batch::Shared() const noexcept {
+  for (const auto& lease : leases) {
+    if (lease.use_count() > 1) {
+      return true;
+    }
+  }
+  // Whoever let go last has done so before we give the block back.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return false;
+}
+
+Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<LeaseBook>& book) {
+  const ipc::Execute wire = ipc::DecodeExecute(message);
+  Batch batch;
+  batch.book = book;
+  batch.leases.reserve(wire.leases.size());
+  for (const auto& record : wire.leases) {
+    batch.leases.push_back(std::make_shared<Lease>(book, record));
+  }
+  LeaseFinder finder(batch.leases);
+  py::list list(wire.requests.size());
+  batch.requests.reserve(wire.requests.size());
+  for (std::size_t i = 0; i < wire.requests.size(); ++i) {
+    batch.requests.push_back(
+        std::make_shared<InferenceRequest>(wire.requests[i], MakeInputs(wire.requests[i], finder)));
+    list[i] = py::cast(batch.requests.back());
+  }
+  batch.list = std::move(list);
+  return batch;
+}
+
+}  // namespace tpb::stub

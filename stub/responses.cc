@@ -1,0 +1,208 @@
+#include "stub/responses.h"
+
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "ipc/error.h"
+#include "stub/response.h"
+
+namespace tpb::stub {
+namespace {
+
+namespace py = pybind11;
+
+// Copies of at least this much let other Python threads run meanwhile.
+constexpr std::uint64_t kCopyWithoutGil = std::uint64_t{1} << 20;
+
+std::uint64_t RoundUp(std::uint64_t size) {
+  return (size + ipc::kAlignment - 1) / ipc::kAlignment * ipc::kAlignment;
+}
+
+std::string TypeText(py::handle object) { return py::str(py::type::of(object)); }
+
+[[noreturn]] void Refuse(const std::string& text) { throw ipc::Error(ipc::Code::kInternal, text); }
+
+Answer ReadAnswer(const InferenceResponse& response, const InferenceRequest& request) {
+  Answer answer;
+  if (response.has_error()) {
+    answer.kind = ipc::ResponseKind::kError;
+    answer.code = response.error()->code();
+    answer.text = response.error()->message();
+    return answer;
+  }
+  answer.kind = ipc::ResponseKind::kTensors;
+  answer.parameters = response.parameters();
+  answer.outputs.reserve(response.output_tensors().size());
+  for (const auto& tensor : response.output_tensors()) {
+    if (request.Requests(tensor->name())) {
+      answer.outputs.push_back({.name = tensor->name(), .payload = tensor->Contents()});
+    }
+  }
+  return answer;
+}
+
+// Outputs inside a block of this batch let go of it, so that what then still holds the block is the model's.
+bool PassThrough(const Batch& batch, std::vector<Answer>& answers) {
+  bool any = false;
+  for (auto& answer : answers) {
+    for (auto& output : answer.outputs) {
+      const auto& lease = output.payload.lease;
+      if (lease && lease->IsNewFrom(*batch.book)) {
+        output.passed_through = output.payload.lease.get();
+        output.payload.lease.reset();
+        output.payload.array = py::object();
+        any = true;
+      }
+    }
+  }
+  return any;
+}
+
+// A block that the model keeps may change, at any time, in another thread: what goes out from there is copied
+// first.
+void CopyAfterAll(std::vector<Answer>& answers, const Lease* lease) {
+  for (auto& answer : answers) {
+    for (auto& output : answer.outputs) {
+      if (output.passed_through == lease) {
+        output.passed_through = nullptr;
+      }
+    }
+  }
+}
+
+void CopyInto(std::byte* block, const std::vector<Answer>& answers, std::uint64_t start) {
+  for (const auto& answer : answers) {
+    for (const auto& output : answer.outputs) {
+      if (output.passed_through == nullptr && !output.payload.bytes.empty()) {
+        std::memcpy(block + (output.offset - start), output.payload.bytes.data(),
+                    output.payload.bytes.size());
+      }
+    }
+  }
+}
+
+// Where each copy goes, counted from `start`; returns the end of the last.
+std::uint64_t PlaceCopies(std::vector<Answer>& answers, std::uint64_t start) {
+  std::uint64_t end = start;
+  for (auto& answer : answers) {
+    for (auto& output : answer.outputs) {
+      if (output.passed_through == nullptr) {
+        output.offset = end;
+        end += RoundUp(output.payload.bytes.size());
+      }
+    }
+  }
+  return end;
+}
+
+ipc::Tensor ToWire(const Output& output) {
+  ipc::Tensor tensor;
+  tensor.name = output.name;
+  tensor.dtype = output.payload.dtype;
+  tensor.shape = output.payload.shape;
+  tensor.size = output.payload.bytes.size();
+  if (output.passed_through != nullptr) {
+    tensor.place = ipc::Place::kServerArena;
+    tensor.lease = output.passed_through->id();
+    tensor.offset =
+        static_cast<std::uint64_t>(output.payload.bytes.data() - output.passed_through->bytes().data());
+  } else {
+    tensor.place = ipc::Place::kStubArena;
+    tensor.offset = output.offset;
+  }
+  return tensor;
+}
+
+}  // namespace
+
+std::vector<Answer> ReadAnswers(const Batch& batch) {
+  const py::object& returned = batch.returned;
+  const std::size_t count = batch.requests.size();
+  std::vector<Answer> answers;
+  if (returned.is_none()) {
+    answers.resize(count);
+    return answers;
+  }
+  if (!py::isinstance<py::list>(returned)) {
+    Refuse("Expected a list in the execute return, found type '" + TypeText(returned) + "'.");
+  }
+  const auto list = py::reinterpret_borrow<py::list>(returned);
+  if (list.size() != count) {
+    Refuse(
+        "Number of InferenceResponse objects do not match the number of InferenceRequest objects. "
+        "InferenceRequest(s) size is:" +
+        std::to_string(count) + ", and InferenceResponse(s) size is:" + std::to_string(list.size()) + "\n");
+  }
+  answers.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const py::object element = list[i];
+    if (element.is_none()) {
+      answers.emplace_back();
+      continue;
+    }
+    if (!py::isinstance<InferenceResponse>(element)) {
+      Refuse("Expected an 'InferenceResponse' object in the execute function return list, found type '" +
+             TypeText(element) + "'.");
+    }
+    answers.push_back(ReadAnswer(element.cast<const InferenceResponse&>(), *batch.requests[i]));
+  }
+  return answers;
+}
+
+std::vector<std::uint64_t> SettleLeases(Batch& batch, std::vector<Answer>& answers) {
+  std::vector<std::uint64_t> kept;
+  const bool passing = PassThrough(batch, answers);
+  if (!batch.Shared()) {
+    return kept;  // dropping the objects can wait until the answer is on its way
+  }
+  batch.DropObjects();
+  if (!batch.Shared()) {
+    return kept;
+  }
+  for (const auto& lease : batch.leases) {
+    if (lease.use_count() > 1) {
+      lease->Keep();
+      kept.push_back(lease->id());
+      if (passing) {
+        CopyAfterAll(answers, lease.get());
+      }
+    }
+  }
+  return kept;
+}
+
+std::vector<ipc::Block> CopyOutputs(ipc::Arena& arena, std::vector<Answer>& answers) {
+  std::vector<ipc::Block> blocks;
+  const std::uint64_t total = PlaceCopies(answers, 0);
+  if (total == 0) {
+    return blocks;
+  }
+  const ipc::Block& block = blocks.emplace_back(arena.Allocate(total));
+  PlaceCopies(answers, block.offset());
+  std::optional<py::gil_scoped_release> no_gil;
+  if (total >= kCopyWithoutGil) {
+    no_gil.emplace();
+  }
+  CopyInto(block.data(), answers, block.offset());
+  return blocks;
+}
+
+std::vector<ipc::Response> ToWire(const std::vector<Answer>& answers) {
+  std::vector<ipc::Response> responses;
+  responses.reserve(answers.size());
+  for (const auto& answer : answers) {
+    ipc::Response& response = responses.emplace_back();
+    response.kind = answer.kind;
+    response.code = answer.code;
+    response.text = answer.text;
+    response.parameters = ParametersToWire(answer.parameters);
+    response.outputs.reserve(answer.outputs.size());
+    for (const auto& output : answer.outputs) {
+      response.outputs.push_back(ToWire(output));
+    }
+  }
+  return responses;
+}
+
+}  // namespace tpb::stub

@@ -1,0 +1,49 @@
+// From what a model's execute returned to the message that answers its batch.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ipc/arena.h"
+#include "ipc/messages.h"
+#include "stub/parameters.h"
+#include "stub/requests.h"
+#include "stub/tensor.h"
+
+namespace tpb::stub {
+
+struct Output {
+  std::string name;
+  Payload payload;
+  const Lease* passed_through =
+      nullptr;               // lies in a block of this batch and goes out from there, without a copy
+  std::uint64_t offset = 0;  // of the copy, in the stub's arena
+};
+
+// To one request. A value: whatever the model does to its response afterwards changes nothing here.
+struct Answer {
+  ipc::ResponseKind kind = ipc::ResponseKind::kNone;
+  ipc::Code code = ipc::Code::kInternal;
+  std::string text;
+  std::vector<Output> outputs;
+  Parameters parameters;
+};
+
+// One answer per request of the batch, from `batch.returned`. Outputs that a request did not ask for are left
+// out. Throws Error, with the text that clients know, when execute returned anything but what it should.
+std::vector<Answer> ReadAnswers(const Batch& batch);
+
+// Decides which outputs pass through, drops the objects of the batch when any of them might hold a lease, and
+// returns the leases that the model keeps. From here on the answers hold no lease of the batch.
+std::vector<std::uint64_t> SettleLeases(Batch& batch, std::vector<Answer>& answers);
+
+// Copies the outputs that do not pass through into one block of `arena`. Throws Error when it is full.
+std::vector<ipc::Block> CopyOutputs(ipc::Arena& arena, std::vector<Answer>& answers);
+
+// Views into `answers`.
+std::vector<ipc::Response> ToWire(const std::vector<Answer>& answers);
+
+}  // namespace tpb::stub

@@ -1,0 +1,169 @@
+"""What the message loop in `_core` asks of Python when it loads a model: import, configuration, arguments.
+
+`_core` gets this module as the `loader` argument of `Attachment.serve`, and calls it on the main thread.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from ._describe import LoadError, describe_exception
+from ._lookup import using_decoupled_model_transaction_policy
+from ._model_config import ModelConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+__all__ = [
+    "LoadError",
+    "ModelSettings",
+    "UnsupportedSetting",
+    "auto_complete",
+    "describe_exception",
+    "load_model_class",
+    "make_args",
+    "read_settings",
+]
+
+
+class UnsupportedSetting(LoadError):
+    """The configuration asks for something we do not have; the server reports it as UNSUPPORTED."""
+
+
+class ModelSettings(NamedTuple):
+    """The fields of a model configuration that the data plane needs to know."""
+
+    max_batch_size: int
+    decoupled: bool
+    force_cpu_only_input_tensors: bool
+
+
+def load_model_class(model_file: str, model_dir: str, version: str, backend_dir: str) -> type:
+    """Import `<model_dir>/<version>/<name>.py` as `<version>.<name>` and return its TritonPythonModel.
+
+    The version folder, `model_dir` and `backend_dir` end up on `sys.path`, behind what is there, so that
+    `import sibling` works as well as `from . import sibling`, and a process spawned by the model finds
+    everything again.
+
+    Raises:
+        LoadError: the file is missing or is not a `.py` file.
+        AttributeError: the module has no TritonPythonModel.
+    """
+    file = Path(model_file)
+    if file.suffix != ".py":
+        raise LoadError(f"Model name must end with '.py'. Model name is \"{file.name}\".")
+    if not file.is_file():
+        raise LoadError(f"Failed to preinitialize Python stub: Python model file not found in '{model_file}'")
+    for folder in (str(file.parent), model_dir, backend_dir):
+        if folder not in sys.path:
+            sys.path.append(folder)
+    with _no_bytecode():
+        _import_version_package(version, file.parent)
+        module = _import_file(f"{version}.{file.stem}", file)
+    if not hasattr(module, "TritonPythonModel"):
+        raise AttributeError(f"module '{module.__name__}' has no attribute 'TritonPythonModel'")
+    return cast("type", module.TritonPythonModel)
+
+
+def auto_complete(model_class: type, config_json: str, model_name: str) -> str:
+    """Let the model complete its configuration, and return the result; unchanged without such a function.
+
+    Raises:
+        LoadError: the function returned something else than a ModelConfig.
+    """
+    hook = getattr(model_class, "auto_complete_config", None)
+    if hook is None:
+        return config_json
+    completed = hook(ModelConfig(config_json))
+    if not isinstance(completed, ModelConfig):
+        raise LoadError(
+            f"auto_complete_config function in model '{model_name}' "
+            "must return a valid pb.ModelConfig object."
+        )
+    return json.dumps(completed.as_dict())
+
+
+def make_args(
+    model_config: str,
+    model_instance_kind: str,
+    model_instance_name: str,
+    model_instance_device_id: str,
+    model_repository: str,
+    model_version: str,
+    model_name: str,
+) -> dict[str, str]:
+    """Return the argument of the model's `initialize`: exactly these keys, all text."""
+    return {
+        "model_config": model_config,
+        "model_instance_kind": model_instance_kind,
+        "model_instance_name": model_instance_name,
+        "model_instance_device_id": model_instance_device_id,
+        "model_repository": model_repository,
+        "model_version": model_version,
+        "model_name": model_name,
+    }
+
+
+def read_settings(config_json: str) -> ModelSettings:
+    """Read what the data plane needs from a model configuration; what is not there has its default.
+
+    Raises:
+        UnsupportedSetting: FORCE_CPU_ONLY_INPUT_TENSORS is neither `yes` nor `no`.
+    """
+    config: dict[str, Any] = json.loads(config_json)
+    parameter: dict[str, Any] = config.get("parameters", {}).get("FORCE_CPU_ONLY_INPUT_TENSORS", {})
+    force_cpu = parameter.get("string_value", "yes")
+    if force_cpu not in ("yes", "no"):
+        # The lone quote is what clients of this backend have always seen, and match on.
+        raise UnsupportedSetting(f"Incorrect value for FORCE_CPU_ONLY_INPUT_TENSORS: {force_cpu}'")
+    return ModelSettings(
+        max_batch_size=int(config.get("max_batch_size", 0)),
+        decoupled=bool(using_decoupled_model_transaction_policy(config)),
+        force_cpu_only_input_tensors=force_cpu == "yes",
+    )
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """Keep `__pycache__` out of the model repository, which others read and may have mounted read-only."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def _import_version_package(version: str, folder: Path) -> None:
+    """Make the version folder a package of that name, here and nowhere else.
+
+    Found by `sys.path` it would be the first folder `1` of any, such as one in the current folder.
+    """
+    init = folder / "__init__.py"
+    if init.is_file():
+        _import_file(version, init, [str(folder)])
+        return
+    spec = importlib.machinery.ModuleSpec(version, None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    sys.modules[version] = importlib.util.module_from_spec(spec)
+
+
+def _import_file(name: str, file: Path, search: list[str] | None = None) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"Python cannot import '{file}'", name=name, path=str(file))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module

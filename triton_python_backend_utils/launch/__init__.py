@@ -1,0 +1,1 @@
+"""How the backend starts a model's process; nothing here is for models to import."""

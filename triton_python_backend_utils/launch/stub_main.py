@@ -1,0 +1,220 @@
+"""The process of a model: the backend starts `<python> stub_main.py <socket fd> <model name> <server pid>`.
+
+It tidies up what the process inherited, loads this package from where this file lies, without putting that
+folder in front of the model's own imports, and hands over to the message loop in the compiled `_core`.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import re
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import ModuleType
+
+PACKAGE = "triton_python_backend_utils"
+PACKAGE_DIR = Path(__file__).parent.parent
+DISTRIBUTION = "triton-python-backend"
+OLDEST_NUMPY = (1, 19)
+
+# In place of the handshake's first message, from a process that cannot speak the protocol: this and a text.
+FAILURE_MARK = b"TPBFAIL1"
+LONGEST_FAILURE = 8 * 1024  # of both; half of what the server accepts in the place of a hello
+
+PR_SET_PDEATHSIG = 1
+OOM_SCORE = 500
+
+
+def main() -> int:
+    if len(sys.argv) != 4:
+        print(f"usage: {sys.argv[0]} <socket fd> <model name> <server pid>", file=sys.stderr)
+        return 2
+    fd, model, server_pid = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    end_with_server(model, server_pid)
+    own_descriptors(fd)
+    line_buffer_output()
+    volunteer_for_oom_kill()
+    path_is_safe = not forget_script_folder()
+
+    try:
+        core = load_core()
+    except ImportError as error:
+        text = unusable_core(error)
+        complain(model, text)
+        send_failure(fd, text)
+        return 1
+    # The server hears from us before anything slow: numpy is often a large part of the time to load.
+    attachment = core.connect(fd)
+    try:
+        loader = load_package(core)
+    except Unusable as error:
+        complain(model, str(error))
+        attachment.fail(str(error))
+        return 1
+    look_like_an_interactive_interpreter(path_is_safe)
+    attachment.serve(loader)
+    return 0
+
+
+class Unusable(Exception):
+    """This Python cannot run models; the message says why and what to do."""
+
+
+def end_with_server(model: str, server_pid: int) -> None:
+    """Have the kernel kill this process with the server, and end at once when the server is gone already."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    except ImportError:
+        pass  # a Python built without libffi; `_core` watches the server too
+    parent = os.getppid()  # 0: the server lives in another pid namespace
+    if parent not in (0, server_pid):
+        complain(model, f"its parent is process {parent} and not the server, process {server_pid}")
+        os._exit(1)
+
+
+def own_descriptors(fd: int) -> None:
+    """Close what the server had open, such as listening sockets, and keep `fd` from what the model starts."""
+    try:
+        inherited = [int(entry) for entry in os.listdir("/proc/self/fd")]  # noqa: PTH208 - no Path per entry
+    except OSError:
+        os.closerange(3, fd)
+        os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
+    else:
+        for other in inherited:
+            if other > 2 and other != fd:
+                os.closerange(other, other + 1)  # unlike close, silent about the listing's own descriptor
+    os.set_inheritable(fd, False)
+
+
+def line_buffer_output() -> None:
+    """Let every finished line reach the server's log at once."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def volunteer_for_oom_kill() -> None:
+    """Be killed before the server when memory runs out: a model can be started again."""
+    try:
+        score = Path("/proc/self/oom_score_adj")
+        if int(score.read_text("ascii")) < OOM_SCORE:
+            score.write_text(str(OOM_SCORE), "ascii")
+    except OSError:
+        pass  # no /proc, or not ours to write: only the order of the kernel's choice is lost
+
+
+def forget_script_folder() -> bool:
+    """Take this script's folder off the import path; say whether it was there, as it is by default."""
+    there = sys.path[:1] == [str(Path(__file__).resolve().parent)]
+    if there:
+        del sys.path[0]
+    return there
+
+
+def load_core() -> ModuleType:
+    """Load `_core` by itself: importing the package would import numpy."""
+    name = f"{PACKAGE}._core"
+    spec = importlib.machinery.PathFinder.find_spec(name, [str(PACKAGE_DIR)])
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(name, name=name)
+    return load(spec)
+
+
+def load_package(core: ModuleType) -> ModuleType:
+    """Import this package from its own folder, whatever else of that name is installed; return its loader."""
+    check_numpy()
+    init = PACKAGE_DIR / "__init__.py"
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE, init, submodule_search_locations=[str(PACKAGE_DIR)]
+    )
+    assert spec is not None
+    try:
+        package = load(spec)
+        package._core = core  # type: ignore[attr-defined]
+        sys.modules["c_python_backend_utils"] = core
+        return importlib.import_module(f"{PACKAGE}._model_loader")
+    except Exception as error:  # what is installed here is broken, in a way nobody foresaw
+        raise Unusable(f"{this_python()} cannot import {PACKAGE_DIR}: {error!r}") from error
+
+
+def load(spec: importlib.machinery.ModuleSpec) -> ModuleType:
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def check_numpy() -> None:
+    fix = f"Install it with: {sys.executable} -m pip install 'numpy>={dotted(OLDEST_NUMPY)}'"
+    try:
+        import numpy
+    except Exception as error:  # a numpy built for another Python or libc raises more than ImportError
+        raise Unusable(f"{this_python()} cannot import numpy: {first_line(error)}. {fix}") from error
+    version = tuple(int(part) for part in re.findall(r"\d+", numpy.__version__)[:2])
+    if version < OLDEST_NUMPY:
+        raise Unusable(f"{this_python()} has numpy {numpy.__version__}, which is too old. {fix}")
+
+
+def unusable_core(error: ImportError) -> str:
+    fix = (
+        f"Install {DISTRIBUTION} for it ({sys.executable} -m pip install {DISTRIBUTION}), "
+        "or choose another Python with --backend-config=python,python-executable=PATH"
+    )
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{this_python()} cannot load the compiled part of {DISTRIBUTION}: {first_line(error)}. {fix}"
+    built = " and ".join(built_versions()) or "no Python at all"
+    return f"{this_python()} cannot run models: {DISTRIBUTION} in {PACKAGE_DIR} is built for {built}. {fix}"
+
+
+def built_versions() -> list[str]:
+    """The Pythons that the package has a `_core` for, as `3.11` or, free-threaded, `3.13t`."""
+    files = sorted(PACKAGE_DIR.glob("_core.*.so"))
+    found = [re.match(r"_core\.cpython-(\d)(\d+)(t?)-", file.name) for file in files]
+    return [f"Python {match[1]}.{match[2]}{match[3]}" for match in found if match]
+
+
+def look_like_an_interactive_interpreter(path_is_safe: bool) -> None:
+    """Give the model the `__main__`, argv and path that an interpreter without a script has.
+
+    A `__main__` with a file would be run a second time in every process that `multiprocessing` spawns.
+    """
+    if not path_is_safe:
+        sys.path.insert(0, "")
+    sys.argv = [""]
+    sys.modules["__main__"] = ModuleType("__main__")
+
+
+def send_failure(fd: int, text: str) -> None:
+    message = (FAILURE_MARK + text.encode("utf-8", "backslashreplace"))[:LONGEST_FAILURE]
+    try:
+        with socket.socket(fileno=fd) as server:
+            server.send(message)
+    except OSError as error:
+        print(f"the server does not listen: {error}", file=sys.stderr)
+
+
+def complain(model: str, text: str) -> None:
+    print(f"model '{model}': {text}", file=sys.stderr)
+
+
+def this_python() -> str:
+    return f"Python {dotted(sys.version_info[:3])} ({sys.executable})"
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
