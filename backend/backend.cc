@@ -52,7 +52,9 @@ Interpreter Backend::interpreter() {
 }
 
 LaunchPlan Backend::Plan(const Interpreter& interpreter, const std::string& model_name) const {
-  return {.argv = {interpreter.path, directory_ + "/triton_python_backend_utils/launch/stub_main.py",
+  // -B, for it and for what multiprocessing spawns: no __pycache__ in a repository, which polling would take
+  // for a change.
+  return {.argv = {interpreter.path, "-B", directory_ + "/triton_python_backend_utils/launch/stub_main.py",
                    std::to_string(LaunchPlan::kSocketNumber), model_name, std::to_string(::getpid())},
           .environment = environment_,
           .placement = Placement::OfThisThread()};

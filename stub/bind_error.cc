@@ -1,5 +1,7 @@
+#include <array>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "ipc/error.h"
 #include "stub/bindings.h"
@@ -11,6 +13,15 @@ namespace {
 namespace py = pybind11;
 using ipc::Code;
 
+constexpr std::array<std::pair<const char*, Code>, 8> kCodes{{{"UNKNOWN", Code::kUnknown},
+                                                              {"INTERNAL", Code::kInternal},
+                                                              {"NOT_FOUND", Code::kNotFound},
+                                                              {"INVALID_ARG", Code::kInvalidArg},
+                                                              {"UNAVAILABLE", Code::kUnavailable},
+                                                              {"UNSUPPORTED", Code::kUnsupported},
+                                                              {"ALREADY_EXISTS", Code::kAlreadyExists},
+                                                              {"CANCELLED", Code::kCancelled}}};
+
 }  // namespace
 
 void BindErrors(py::module_& module) {
@@ -19,16 +30,11 @@ void BindErrors(py::module_& module) {
   exception.attr("__module__") = module.attr("__module__");
 
   py::class_<TritonError, std::shared_ptr<TritonError>> error(module, "TritonError");
-  py::enum_<Code>(error, "__ErrorCode")
-      .value("UNKNOWN", Code::kUnknown)
-      .value("INTERNAL", Code::kInternal)
-      .value("NOT_FOUND", Code::kNotFound)
-      .value("INVALID_ARG", Code::kInvalidArg)
-      .value("UNAVAILABLE", Code::kUnavailable)
-      .value("UNSUPPORTED", Code::kUnsupported)
-      .value("ALREADY_EXISTS", Code::kAlreadyExists)
-      .value("CANCELLED", Code::kCancelled)
-      .export_values();
+  py::enum_<Code> codes(error, "__ErrorCode");
+  for (const auto& [name, code] : kCodes) {
+    codes.value(name, code);
+    error.def_property_readonly_static(name, [code = code](const py::object& /*type*/) { return code; });
+  }
   error.def(py::init<std::string, Code>(), py::arg("message"), py::arg("code") = Code::kInternal)
       .def("message", &TritonError::message)
       .def("code", &TritonError::code);

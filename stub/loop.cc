@@ -77,11 +77,12 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
   const ipc::Load load = ipc::DecodeLoad(body);
   std::optional<Error> failure;
   std::string answer;
+  std::uint32_t max_batch_size = 0;
   try {
     if (static_cast<MessageKind>(work.kind) == MessageKind::kAutoComplete) {
       answer = model_.AutoComplete(load);
     } else {
-      model_.Initialize(load);
+      max_batch_size = model_.Initialize(load);
     }
     LeaveInForkedChild();
   } catch (const py::error_already_set& error) {
@@ -95,6 +96,7 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
   ipc::Reply reply = failure ? Failed(*failure) : ipc::Reply{};
   if (!failure) {
     reply.text = answer;
+    reply.max_batch_size = max_batch_size;
   }
   Send(work, reply, {});
 }

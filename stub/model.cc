@@ -23,12 +23,13 @@ py::object MakeArgs(const py::object& loader, const ipc::Load& load) {
 }  // namespace
 
 void Model::LoadClass(const ipc::Load& load) {
-  if (class_ && file_ == load.model_file) {
+  auto file = loader_.attr("model_file")(load.model_file, load.config_json).cast<std::string>();
+  if (class_ && file_ == file) {
     return;
   }
-  file_ = load.model_file;
-  class_ = loader_.attr("load_model_class")(load.model_file, load.model_repository, load.model_version,
-                                            load.backend_dir);
+  file_ = std::move(file);
+  class_ =
+      loader_.attr("load_model_class")(file_, load.model_repository, load.model_version, load.backend_dir);
 }
 
 std::string Model::AutoComplete(const ipc::Load& load) {
@@ -36,9 +37,10 @@ std::string Model::AutoComplete(const ipc::Load& load) {
   return loader_.attr("auto_complete")(class_, load.config_json, load.model_name).cast<std::string>();
 }
 
-void Model::Initialize(const ipc::Load& load) {
+std::uint32_t Model::Initialize(const ipc::Load& load) {
   LoadClass(load);
-  if (loader_.attr("read_settings")(load.config_json).attr("decoupled").cast<bool>()) {
+  const py::object settings = loader_.attr("read_settings")(load.config_json);
+  if (settings.attr("decoupled").cast<bool>()) {
     throw Error(Code::kUnsupported, "model '" + std::string(load.model_name) +
                                         "' is decoupled (model_transaction_policy): this version of "
                                         "triton-python-backend serves default-mode models only");
@@ -48,6 +50,7 @@ void Model::Initialize(const ipc::Load& load) {
     model.attr("initialize")(MakeArgs(loader_, load));
   }
   model_ = std::move(model);
+  return settings.attr("max_batch_size").cast<std::uint32_t>();
 }
 
 py::object Model::Execute(const py::object& requests) {

@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <string>
 
 #include "ipc/messages.h"
@@ -20,8 +21,9 @@ class Model {
   // The configuration as the model wants it, as JSON.
   std::string AutoComplete(const ipc::Load& load);
 
-  // Throws Error for a model that asks for what this version does not have.
-  void Initialize(const ipc::Load& load);
+  // Returns the configuration's max_batch_size. Throws Error for a model that asks for what this version does
+  // not have.
+  std::uint32_t Initialize(const ipc::Load& load);
 
   // What execute returned, awaited when it is a coroutine. Throws Error when the model has no execute.
   pybind11::object Execute(const pybind11::object& requests);

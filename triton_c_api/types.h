@@ -187,7 +187,7 @@ enum TRITONSERVER_InferenceTraceLevel : uint32_t {
 // Callbacks of a response allocator. The buffer and its user pointer given by Alloc come back in Release.
 
 using TRITONSERVER_ResponseAllocatorAllocFn_t =
-    TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator* allocator, const char* tensor_name,
+    TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator * allocator, const char* tensor_name,
                             size_t byte_size, TRITONSERVER_MemoryType preferred_memory_type,
                             int64_t preferred_memory_type_id, void* userp, void** buffer, void** buffer_userp,
                             TRITONSERVER_MemoryType* actual_memory_type, int64_t* actual_memory_type_id);
@@ -195,19 +195,21 @@ using TRITONSERVER_ResponseAllocatorAllocFn_t =
 // Asked before Alloc where an output would lie; tensor_name and byte_size may be null (any tensor, size
 // unknown).
 using TRITONSERVER_ResponseAllocatorQueryFn_t =
-    TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator* allocator, void* userp, const char* tensor_name,
+    TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator * allocator, void* userp, const char* tensor_name,
                             size_t* byte_size, TRITONSERVER_MemoryType* memory_type, int64_t* memory_type_id);
 
-using TRITONSERVER_ResponseAllocatorBufferAttributesFn_t = TRITONSERVER_Error* (*)(
-    TRITONSERVER_ResponseAllocator* allocator, const char* tensor_name,
-    TRITONSERVER_BufferAttributes* buffer_attributes, void* userp, void* buffer_userp);
+using TRITONSERVER_ResponseAllocatorBufferAttributesFn_t =
+    TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator * allocator, const char* tensor_name,
+                            TRITONSERVER_BufferAttributes* buffer_attributes, void* userp,
+                            void* buffer_userp);
 
 using TRITONSERVER_ResponseAllocatorReleaseFn_t =
-    TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator* allocator, void* buffer, void* buffer_userp,
+    TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator * allocator, void* buffer, void* buffer_userp,
                             size_t byte_size, TRITONSERVER_MemoryType memory_type, int64_t memory_type_id);
 
-using TRITONSERVER_ResponseAllocatorStartFn_t =
-    TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator* allocator, void* userp);
+using TRITONSERVER_ResponseAllocatorStartFn_t = TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator *
+                                                                            allocator,
+                                                                        void* userp);
 
 // Callbacks of a request. `flags` are TRITONSERVER_RequestReleaseFlag and TRITONSERVER_ResponseCompleteFlag
 // bits; the response may be null, then only the flags (FINAL) count.

@@ -89,7 +89,7 @@ else:  # hidden, because a type checker would take any misspelt name for somethi
         if name in _NATIVE:
             message += (
                 f": its compiled part was not built for this Python ({sys.implementation.cache_tag}). "
-                f"Install it with: {sys.executable} -m pip install triton-python-backend"
+                f"Install triton-python-backend for it, from a checkout or a wheel, with {sys.executable} -m pip install"
             )
         raise AttributeError(message)
 

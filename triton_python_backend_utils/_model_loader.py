@@ -29,6 +29,7 @@ __all__ = [
     "describe_exception",
     "load_model_class",
     "make_args",
+    "model_file",
     "read_settings",
 ]
 
@@ -43,6 +44,25 @@ class ModelSettings(NamedTuple):
     max_batch_size: int
     decoupled: bool
     force_cpu_only_input_tensors: bool
+
+
+def model_file(default: str, config_json: str) -> str:
+    """The file that holds the model: `default_model_filename` of its configuration beside `default`, or `default`.
+
+    Raises:
+        LoadError: the configuration wants another Python environment, which we cannot give yet. Nothing of the
+            model has been imported then.
+    """
+    config: dict[str, Any] = json.loads(config_json)
+    environment = config.get("parameters", {}).get("EXECUTION_ENV_PATH", {}).get("string_value", "")
+    if environment:
+        raise UnsupportedSetting(
+            f"model '{config.get('name', '')}' sets the parameter EXECUTION_ENV_PATH to '{environment}', which this "
+            "version of triton-python-backend does not support: remove it, and choose a Python for all models with "
+            "--backend-config=python,python-executable=PATH"
+        )
+    name = config.get("default_model_filename", "")
+    return str(Path(default).with_name(name)) if name else default
 
 
 def load_model_class(model_file: str, model_dir: str, version: str, backend_dir: str) -> type:

@@ -217,3 +217,17 @@ def test_force_cpu_must_be_yes_or_no() -> None:
         loader.UnsupportedSetting, match=r"^Incorrect value for FORCE_CPU_ONLY_INPUT_TENSORS: maybe'$"
     ):
         loader.read_settings(json.dumps(config))
+
+
+def test_model_file_is_the_default_one_unless_the_configuration_names_another() -> None:
+    assert loader.model_file("/repo/m/1/model.py", "{}") == "/repo/m/1/model.py"
+    assert loader.model_file("/repo/m/1/model.py", '{"default_model_filename": ""}') == "/repo/m/1/model.py"
+    named = loader.model_file("/repo/m/1/model.py", '{"default_model_filename": "main.py"}')
+    assert named == "/repo/m/1/main.py"
+
+
+def test_a_model_that_wants_an_environment_is_refused_before_it_is_imported() -> None:
+    config = {"name": "m", "parameters": {"EXECUTION_ENV_PATH": {"string_value": "/env.tar.gz"}}}
+
+    with pytest.raises(loader.UnsupportedSetting, match="'m' sets the parameter EXECUTION_ENV_PATH to '/env"):
+        loader.model_file("/repo/m/1/model.py", json.dumps(config))

@@ -164,7 +164,7 @@ def check_numpy() -> None:
 
 def unusable_core(error: ImportError) -> str:
     fix = (
-        f"Install {DISTRIBUTION} for it ({sys.executable} -m pip install {DISTRIBUTION}), "
+        f"Install {DISTRIBUTION} for it ({sys.executable} -m pip install, from a checkout or a wheel), "
         "or choose another Python with --backend-config=python,python-executable=PATH"
     )
     if not isinstance(error, ModuleNotFoundError):
