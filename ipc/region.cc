@@ -22,6 +22,8 @@
 namespace tpb::ipc {
 namespace {
 
+constexpr std::uint64_t kDefaultAtMost = std::uint64_t{64} << 30;
+
 constexpr unsigned kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 // Kernels before 6.3 refuse the flag with EINVAL; those that demand it (vm.memfd_noexec=2) refuse its
@@ -109,7 +111,7 @@ std::shared_ptr<Region> Region::Attach(UniqueFd memfd, std::uint64_t size) {
 Region::~Region() { ::munmap(data_, size_); }
 
 std::uint64_t RegionSizeLimit(std::uint64_t wanted) {
-  const std::uint64_t limit = wanted != 0 ? wanted : UsableMemory();
+  const std::uint64_t limit = wanted != 0 ? wanted : std::min(UsableMemory(), kDefaultAtMost);
   return std::min({limit, SoftLimit(RLIMIT_FSIZE), SoftLimit(RLIMIT_AS) / 2});
 }
 

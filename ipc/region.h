@@ -41,9 +41,9 @@ class Region {
   std::uint64_t size_;
 };
 
-// The most that one region may be: `wanted`, or without a wish the memory that this process may use, and no
-// more than RLIMIT_FSIZE and half of RLIMIT_AS allow (exceeding the first would kill the process with
-// SIGXFSZ).
+// The most that one region may be: `wanted`, or without a wish the memory that this process may use, at most
+// 64 GiB (an empty region takes address space too, and a server may have hundreds); and no more than
+// RLIMIT_FSIZE and half of RLIMIT_AS allow (exceeding the first would kill the process with SIGXFSZ).
 std::uint64_t RegionSizeLimit(std::uint64_t wanted);
 
 }  // namespace tpb::ipc

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
@@ -69,6 +70,14 @@ std::string Child::Wait() {
 }
 
 std::string RunInChild(const std::function<void()>& body) { return Child(body).Wait(); }
+
+bool IsAsleep(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string stat;
+  std::getline(file, stat);
+  const std::size_t name_end = stat.rfind(") ");
+  return name_end != std::string::npos && stat[name_end + 2] == 'S';
+}
 
 std::map<int, std::string> OpenDescriptors() {
   std::map<int, std::string> open;

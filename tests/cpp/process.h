@@ -34,6 +34,9 @@ class Child {
 // Runs `body` in a forked child and tells how that ended. Faults are the default ones, not a sanitizer's.
 std::string RunInChild(const std::function<void()>& body);
 
+// Whether a thread of this process waits in the kernel.
+bool IsAsleep(pid_t thread);
+
 // The open descriptors of this process: number -> what it is.
 std::map<int, std::string> OpenDescriptors();
 

@@ -154,7 +154,7 @@ def load(spec: importlib.machinery.ModuleSpec) -> ModuleType:
 def check_numpy() -> None:
     fix = f"Install it with: {sys.executable} -m pip install 'numpy>={dotted(OLDEST_NUMPY)}'"
     try:
-        import numpy
+        numpy = importlib.import_module("numpy")  # by name: this script itself needs nothing that may be missing
     except Exception as error:  # a numpy built for another Python or libc raises more than ImportError
         raise Unusable(f"{this_python()} cannot import numpy: {first_line(error)}. {fix}") from error
     version = tuple(int(part) for part in re.findall(r"\d+", numpy.__version__)[:2])

@@ -1,6 +1,8 @@
 #include "ipc/ring.h"
 
 #include <sys/eventfd.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -309,20 +311,27 @@ TEST(Ring, WaitEndsAtItsDeadline) {
   CHECK_EQ(ring.control().consumer.waiting.load(), 0U);
 }
 
+// A wait looks again once a second by itself: if Wake() did not end it, so many rounds would outlast the
+// test's time.
 TEST(Ring, WaitEndsWhenThePeerIsGone) {
-  Ring ring(8);
-  std::atomic<bool> gone{false};
-  auto waiter =
-      std::async(std::launch::async, [&ring, &gone] { return ring.consumer.Wait(Deadline::Never(), gone); });
-  while (ring.control().consumer.waiting.load() == 0) {
-    std::this_thread::yield();
+  for (std::uint32_t round = 0; round < 200; ++round) {
+    Ring ring(8);
+    std::atomic<bool> gone{false};
+    std::atomic<pid_t> thread{0};
+    auto waiter = std::async(std::launch::async, [&ring, &gone, &thread] {
+      thread = ::gettid();
+      return ring.consumer.Wait(Deadline::Never(), gone);
+    });
+    while (thread == 0 || ring.control().consumer.waiting.load() == 0 || !testing::IsAsleep(thread)) {
+      std::this_thread::yield();
+    }
+
+    gone = true;
+    ring.consumer.Wake();
+
+    CHECK_EQ(waiter.get(), WaitResult::kPeerGone);
+    CHECK_EQ(ring.control().consumer.doorbell.load(), 1U);
   }
-
-  gone = true;
-  ring.consumer.Wake();
-
-  CHECK_EQ(waiter.get(), WaitResult::kPeerGone);
-  CHECK_EQ(ring.control().consumer.doorbell.load(), 1U);
 }
 
 TEST(Ring, AMessageIsTakenThoughThePeerIsGone) {
