@@ -267,7 +267,7 @@ def test_python_without_our_compiled_part_is_told_to_the_server(backend: Path) -
     assert message[:8] == b"TPBFAIL1"
     assert f"Python {sys.version.split()[0]} ({sys.executable}) cannot run models" in text
     assert "built for Python 3.13t and Python 3.8 and Python 3.99. " in text
-    assert f"{sys.executable} -m pip install triton-python-backend" in text
+    assert f"Install triton-python-backend for it ({sys.executable} -m pip install, from a checkout" in text
     assert "--backend-config=python,python-executable=PATH" in text
     assert (code, out, err) == (1, "", f"model 'm': {text}\n")
 

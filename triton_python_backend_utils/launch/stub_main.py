@@ -19,7 +19,6 @@ from types import ModuleType
 PACKAGE = "triton_python_backend_utils"
 PACKAGE_DIR = Path(__file__).parent.parent
 DISTRIBUTION = "triton-python-backend"
-OLDEST_NUMPY = (1, 19)
 
 # In place of the handshake's first message, from a process that cannot speak the protocol: this and a text.
 FAILURE_MARK = b"TPBFAIL1"
@@ -152,14 +151,12 @@ def load(spec: importlib.machinery.ModuleSpec) -> ModuleType:
 
 
 def check_numpy() -> None:
-    fix = f"Install it with: {sys.executable} -m pip install 'numpy>={dotted(OLDEST_NUMPY)}'"
-    try:
-        numpy = importlib.import_module("numpy")  # by name: this script itself needs nothing that may be missing
-    except Exception as error:  # a numpy built for another Python or libc raises more than ImportError
-        raise Unusable(f"{this_python()} cannot import numpy: {first_line(error)}. {fix}") from error
-    version = tuple(int(part) for part in re.findall(r"\d+", numpy.__version__)[:2])
-    if version < OLDEST_NUMPY:
-        raise Unusable(f"{this_python()} has numpy {numpy.__version__}, which is too old. {fix}")
+    check = PACKAGE_DIR / "_numpy_check.py"
+    spec = importlib.util.spec_from_file_location(f"{PACKAGE}._numpy_check", check)
+    assert spec is not None
+    complaint = load(spec).complaint()
+    if complaint is not None:
+        raise Unusable(f"{this_python()} {complaint}")
 
 
 def unusable_core(error: ImportError) -> str:
