@@ -81,7 +81,7 @@ void RingProducer::Wake() noexcept {
     ::eventfd_write(wake_fd_, 1);
     return;
   }
-  control_.consumer.doorbell.fetch_add(1, std::memory_order_relaxed);
+  control_.consumer.doorbell.fetch_add(1, std::memory_order_release);
   FutexWakeAll(control_.consumer.doorbell);
 }
 
@@ -112,7 +112,7 @@ void RingConsumer::Advance() noexcept {
 
 WaitResult RingConsumer::Wait(Deadline deadline, const std::atomic<bool>& peer_gone) {
   while (true) {
-    const std::uint32_t doorbell = control_.consumer.doorbell.load(std::memory_order_relaxed);
+    const std::uint32_t doorbell = control_.consumer.doorbell.load(std::memory_order_acquire);
     if (!PrepareToSleep()) {
       Awake();
       return WaitResult::kMessage;

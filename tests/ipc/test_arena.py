@@ -78,12 +78,20 @@ class ArenaMachine(RuleBasedStateMachine):
             self.held.pop()[0].free()
         self.arena.allocate(ARENA_SIZE).free()
 
-    @rule(count=st.integers(1, 12), size=st.sampled_from([64, 1024, 1216]))
-    def allocate_with_gaps(self, count: int, size: int) -> None:
-        """Many pieces of like sizes, none next to another: what makes lists of free pieces long."""
-        for _ in range(count):
-            self.allocate(size)
+    @rule(smaller=st.integers(0, 14), at=st.integers(0, 14))
+    def find_the_one_that_fits(self, smaller: int, at: int) -> None:
+        """Free pieces of nearly one size share a list; a full arena has to look at all of it."""
+        first = len(self.held)
+        for number in range(smaller + 1):
+            self.allocate(1216 if number == at else 1024)
             self.allocate(64)
+        while self.longest_gap() >= 1024:
+            self.allocate(self.longest_gap())
+        pieces = [held for held in self.held[first:] if held[0].size in (1024, 1216)]
+        self.held = [held for held in self.held if held not in pieces]
+        for block, _ in pieces:
+            block.free()
+        self.allocate(1216)
 
     @invariant()
     def blocks_do_not_overlap(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 LAST_INDEX = 2**32 - 1
-LARGEST_BODY = 200
+BODIES = st.builds(lambda size, fill: bytes([fill]) * size, st.integers(0, 300), st.integers(0, 255))
 CAPACITIES = st.sampled_from([1, 2, 4, 8])
 # Ordinary places, and places whose next messages cross the end of the 32-bit indices.
 STARTS = st.one_of(st.just(0), st.integers(LAST_INDEX - 20, LAST_INDEX), st.integers(0, LAST_INDEX))
@@ -35,7 +35,7 @@ class RingMachine(RuleBasedStateMachine):
         unit: int = self.ipc.ALIGNMENT
         return -(-len(body) // unit) * unit
 
-    @rule(body=st.binary(max_size=LARGEST_BODY))
+    @rule(body=BODIES)
     def push(self, body: bytes) -> None:
         has_room = len(self.in_ring) < self.capacity
 

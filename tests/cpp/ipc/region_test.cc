@@ -141,6 +141,8 @@ TEST(RegionSizeLimit, IsTheWishOrTheMachine) {
   const auto pages = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES));
   const std::uint64_t machine = ipc::RegionSizeLimit(0);
   CHECK(machine > 0 && machine <= pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)));
+  CHECK(machine <= std::uint64_t{64} << 30);
+  CHECK_EQ(ipc::RegionSizeLimit(std::uint64_t{1} << 40), std::uint64_t{1} << 40);
 }
 
 TEST(RegionSizeLimit, StaysBelowTheLimitsOfTheProcess) {
