@@ -252,6 +252,7 @@ void Attachment::ServeUntilStopped() {
     }
   }
   DrainEvents(kEventsAtOnce);
+  ReadLastWords();
   if (!ending_.exchange(true)) {
     options_.complain("the stub process of '" + options_.label + "' (pid " + std::to_string(pid()) + ") " +
                       process_.DescribeEnd());
@@ -300,12 +301,36 @@ void Attachment::ReadSocket(int epoll) {
     ipc::WaitReadable(&pidfd, 1, ipc::Deadline::After(std::chrono::seconds(1)));
     throw ipc::Error(ipc::Code::kUnavailable, "it closed its connection and " + process_.DescribeEnd());
   }
-  const std::string_view text(reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size());
-  const std::string failure = ipc::FailureText(text);
+  KeepFailure(received.bytes);
+}
+
+// A process that has ended may have left a message behind.
+void Attachment::ReadLastWords() noexcept {
+  try {
+    const int socket = socket_.get();
+    while (ipc::WaitReadable(&socket, 1, ipc::Deadline::After(std::chrono::seconds(0))) == 0 &&
+           !ipc::PeerClosed(socket)) {
+      KeepFailure(ipc::ReceiveMessage(socket, kMaxSocketMessage, 0).bytes);
+    }
+  } catch (const std::exception& error) {
+    options_.complain("the last message of the stub process of '" + options_.label + "': " + error.what());
+  }
+}
+
+void Attachment::KeepFailure(std::span<const std::byte> message) {
+  const std::string failure =
+      ipc::FailureText({reinterpret_cast<const char*>(message.data()), message.size()});
   if (failure.empty()) {
     throw ipc::ProtocolError("the stub process sent an unknown message on its socket");
   }
   options_.complain("stub process of '" + options_.label + "': " + failure);
+  const std::scoped_lock lock(failure_mutex_);
+  failure_ = failure;
+}
+
+std::string Attachment::failure() const {
+  const std::scoped_lock lock(failure_mutex_);
+  return failure_;
 }
 
 }  // namespace tpb::backend

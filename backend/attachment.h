@@ -72,6 +72,9 @@ class Attachment {
   // What the outputs of an Answer name, until Settle().
   [[nodiscard]] Payloads payloads() const noexcept { return {*channel_, leases_}; }
 
+  // Why the stub said that it cannot go on; empty if it said nothing. Valid once gone().
+  [[nodiscard]] std::string failure() const;
+
   [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
   [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
 
@@ -97,6 +100,8 @@ class Attachment {
   bool DrainEvents(int limit);
   void HandleEvent(const ipc::Slot& slot);
   void ReadSocket(int epoll);
+  void ReadLastWords() noexcept;
+  void KeepFailure(std::span<const std::byte> message);
   void MarkGone() noexcept;
   void End(ipc::Deadline deadline) noexcept;
   void AwaitEvents(std::uint64_t count);
@@ -114,6 +119,9 @@ class Attachment {
   std::atomic<std::uint64_t> dropped_{0};
   std::uint64_t next_id_ = 1;
   bool reply_held_ = false;  // a reply sits in its ring until Settle()
+
+  mutable std::mutex failure_mutex_;
+  std::string failure_;
 
   std::mutex events_mutex_;
   std::condition_variable events_wake_;

@@ -41,7 +41,8 @@ void Instance::Initialize() {
   const auto answer =
       attachment_->Exchange(ipc::MessageKind::kInitialize, body_.bytes(), ipc::Deadline::Never());
   if (!answer) {
-    throw NotHealthy();
+    const std::string failure = attachment_->failure();
+    throw failure.empty() ? NotHealthy() : ipc::Error(ipc::Code::kInternal, failure);
   }
   if (answer->reply.failed) {
     throw ipc::Error(answer->reply.code, std::string(answer->reply.text));

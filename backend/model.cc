@@ -122,7 +122,8 @@ void Model::AutoComplete() {
   const auto answer =
       attachment->Exchange(ipc::MessageKind::kAutoComplete, body.bytes(), ipc::Deadline::Never());
   if (!answer) {
-    throw ipc::Error(ipc::Code::kInternal, "Stub process '' is not healthy.");
+    const std::string failure = attachment->failure();
+    throw ipc::Error(ipc::Code::kInternal, failure.empty() ? "Stub process '' is not healthy." : failure);
   }
   if (answer->reply.failed) {
     throw ipc::Error(answer->reply.code, std::string(answer->reply.text));

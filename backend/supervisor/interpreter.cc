@@ -28,9 +28,12 @@ constexpr std::chrono::seconds kProbeLimit{60};
 // on the folder it is run in), or says nothing when something that a stub needs is missing.
 constexpr const char* kProbe =
     "import sys\n"
-    "sys.path.append(sys.argv[1])\n"
+    "from importlib.machinery import PathFinder\n"
+    "from importlib.util import module_from_spec\n"
+    "sys.path[:] = [folder for folder in sys.path if folder]\n"  // not what lies in the server's working
+                                                                 // directory
     "import numpy\n"
-    "import triton_python_backend_utils._core\n"
+    "module_from_spec(PathFinder.find_spec('_core', sys.argv[1:]))\n"
     "sys.stdout.write(sys.executable)\n";
 
 bool IsExecutable(const std::string& path) {
@@ -130,7 +133,8 @@ Interpreter FindInterpreter(const InterpreterSearch& search) {
   }
   const auto on_path = FindOnPath(PathOf(search.environment), "python3");
   if (on_path) {
-    const auto path = RunCaptured({*on_path, "-c", kProbe, search.backend_dir}, search.environment);
+    const auto path = RunCaptured(
+        {*on_path, "-c", kProbe, search.backend_dir + "/triton_python_backend_utils"}, search.environment);
     if (path && IsExecutable(*path)) {
       return {.path = *path, .reason = "python3 on the server's PATH"};
     }
