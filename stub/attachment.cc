@@ -1,5 +1,7 @@
 #include "stub/attachment.h"
 
+#include <sys/prctl.h>
+
 #include <tuple>
 #include <utility>
 
@@ -44,7 +46,13 @@ Attachment::Attachment(ipc::UniqueFd socket, ipc::Welcome welcome, bool owned) {
   };
   if (owned) {
     IgnoreStopSignals();
+    const bool has_pidfd = server.valid();
     watcher_ = std::make_unique<Watcher>(socket.get(), std::move(server), EndProcessGroup);
+    if (has_pidfd) {
+      // The launcher asked the kernel to kill this process with the server. From here on that would be too
+      // little, and too early: the watcher kills the model's own processes as well.
+      ::prctl(PR_SET_PDEATHSIG, 0);
+    }
   } else {
     watcher_ = std::make_unique<Watcher>(socket.get(), std::move(server), gone);
   }
