@@ -19,7 +19,7 @@ constexpr const char* kMark = "TRITONSERVER_ApiVersion";
 constexpr std::array<std::string_view, 0> kOptional{};
 
 bool IsOptional(std::string_view name) {
-  return std::find(kOptional.begin(), kOptional.end(), name) != kOptional.end();
+  return std::ranges::find(kOptional, name) != kOptional.end();
 }
 
 // A new handle of the loaded object that contains the address; null when there is none or it has no name to
@@ -111,9 +111,13 @@ const Functions& Table(const void* return_address) {
   return table;
 }
 
+void Note(std::vector<std::string_view>& missing, std::string_view name, bool found) {
+  if (!found && !IsOptional(name)) missing.push_back(name);
+}
+
 std::string Join(const std::vector<std::string_view>& names) {
   std::string joined;
-  for (std::string_view name : names) {
+  for (const std::string_view name : names) {
     if (!joined.empty()) joined += ", ";
     joined += name;
   }
@@ -137,8 +141,7 @@ ServerFunctions LoadServerFunctions(void* library) {
 }
 
 #undef TPB_FUNCTION
-#define TPB_FUNCTION(result, name, parameters) \
-  if (functions.name == nullptr && !IsOptional(#name)) missing.push_back(#name);
+#define TPB_FUNCTION(result, name, parameters) Note(missing, #name, functions.name != nullptr);
 
 std::vector<std::string_view> MissingNames(const Functions& functions) {
   std::vector<std::string_view> missing;
