@@ -73,7 +73,7 @@ class RingConsumer {
   // Gives the oldest message back to the producer.
   void Advance() noexcept;
 
-  // Sleeps until there is a message, the deadline has passed or `peer_gone` is set and Wake() was called.
+  // Looks for a message for some microseconds, then sleeps until there is one, the deadline has passed or `peer_gone` is set and Wake() was called.
   // Looks again by itself once a second: a hostile peer can move a waiter to another futex.
   WaitResult Wait(Deadline deadline, const std::atomic<bool>& peer_gone);
 
@@ -86,6 +86,8 @@ class RingConsumer {
   void Awake() noexcept;
 
  private:
+  bool LookForMessage() const noexcept;
+
   RingControl& control_;
   const Slot* const slots_;
   const std::uint32_t capacity_;

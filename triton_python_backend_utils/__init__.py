@@ -89,7 +89,8 @@ else:  # hidden, because a type checker would take any misspelt name for somethi
         if name in _NATIVE:
             message += (
                 f": its compiled part was not built for this Python ({sys.implementation.cache_tag}). "
-                f"Install triton-python-backend for it, from a checkout or a wheel, with {sys.executable} -m pip install"
+                "Install triton-python-backend for it, from a checkout or a wheel, "
+                f"with {sys.executable} -m pip install"
             )
         raise AttributeError(message)
 

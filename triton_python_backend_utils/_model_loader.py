@@ -47,19 +47,18 @@ class ModelSettings(NamedTuple):
 
 
 def model_file(default: str, config_json: str) -> str:
-    """The file that holds the model: `default_model_filename` of its configuration beside `default`, or `default`.
+    """The file that holds the model: `default`, or what `default_model_filename` names beside it.
 
     Raises:
-        LoadError: the configuration wants another Python environment, which we cannot give yet. Nothing of the
-            model has been imported then.
+        UnsupportedSetting: the configuration wants another Python environment, which we cannot give yet.
     """
     config: dict[str, Any] = json.loads(config_json)
     environment = config.get("parameters", {}).get("EXECUTION_ENV_PATH", {}).get("string_value", "")
     if environment:
         raise UnsupportedSetting(
-            f"model '{config.get('name', '')}' sets the parameter EXECUTION_ENV_PATH to '{environment}', which this "
-            "version of triton-python-backend does not support: remove it, and choose a Python for all models with "
-            "--backend-config=python,python-executable=PATH"
+            f"model '{config.get('name', '')}' sets the parameter EXECUTION_ENV_PATH to '{environment}', which "
+            "this version of triton-python-backend does not support: remove it, and choose a Python for all "
+            "models with --backend-config=python,python-executable=PATH"
         )
     name = config.get("default_model_filename", "")
     return str(Path(default).with_name(name)) if name else default

@@ -1,4 +1,4 @@
-"""Whether the numpy of this Python will do. Loaded by the launcher by itself, before the package that needs numpy."""
+"""Whether the numpy of this Python will do. The launcher loads it before the package, which needs numpy."""
 
 from __future__ import annotations
 
