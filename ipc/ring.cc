@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::chrono::seconds kLookAgain{1};
 
-// How long a waiter looks, giving its processor to whoever else can use it, before it sleeps. Waking a thread on an
-// idle processor takes about as long; docs/decisions/0004 has the measurements.
+// How long a waiter looks, giving its processor to whoever else can use it, before it sleeps. Waking a thread
+// on an idle processor takes about as long; docs/decisions/0004 has the measurements.
 constexpr std::chrono::microseconds kLookFor{50};
 
 RingControl& ControlAt(std::byte* ring) { return *reinterpret_cast<RingControl*>(ring); }

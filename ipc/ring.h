@@ -73,8 +73,9 @@ class RingConsumer {
   // Gives the oldest message back to the producer.
   void Advance() noexcept;
 
-  // Looks for a message for some microseconds, then sleeps until there is one, the deadline has passed or `peer_gone` is set and Wake() was called.
-  // Looks again by itself once a second: a hostile peer can move a waiter to another futex.
+  // Looks for a message for some microseconds, then sleeps until there is one, the deadline has passed or
+  // `peer_gone` is set and Wake() was called. Looks again by itself once a second: a hostile peer can move a
+  // waiter to another futex.
   WaitResult Wait(Deadline deadline, const std::atomic<bool>& peer_gone);
 
   // Ends a Wait() of another thread of this process, so that it looks at `peer_gone`.

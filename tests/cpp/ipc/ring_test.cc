@@ -296,6 +296,7 @@ TEST(Ring, DoesNotSleepOverAMessage) {
   CHECK(ring.Push(1));
 
   CHECK(!ring.consumer.PrepareToSleep());
+  ring.consumer.Awake();
   CHECK_EQ(ring.consumer.Wait(Deadline::Never(), kNeverGone), WaitResult::kMessage);
   CHECK_EQ(ring.control().consumer.waiting.load(), 0U);
 }
