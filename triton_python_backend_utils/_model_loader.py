@@ -57,8 +57,8 @@ def model_file(default: str, config_json: str) -> str:
     if environment:
         raise UnsupportedSetting(
             f"model '{config.get('name', '')}' sets the parameter EXECUTION_ENV_PATH to '{environment}', "
-            "which this version of triton-python-backend does not support: remove it, and choose a Python for all "
-            "models with --backend-config=python,python-executable=PATH"
+            "which this version of triton-python-backend does not support: remove it, and choose a Python "
+            "for all models with --backend-config=python,python-executable=PATH"
         )
     name = config.get("default_model_filename", "")
     return str(Path(default).with_name(name)) if name else default

@@ -1,0 +1,151 @@
+"""A real server per module, whose models come and go with the tests, and a look at what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import triton_python
+
+# pytest imports these tests without touching sys.path; what they share is a package beside them.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from serving.client import LOADED, PROTOCOLS, Client
+from serving.repository import write_model
+from serving.server import Start, TritonServer
+from serving.types import Load, StartServer
+from serving.waiting import wait_until
+
+
+@pytest.fixture(scope="session")
+def backend_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for --backend-directory, composed as users get it, in a cache of its own."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    try:
+        return triton_python.backend_directory(None)
+    finally:
+        os.environ.pop("XDG_CACHE_HOME")
+        if before is not None:
+            os.environ["XDG_CACHE_HOME"] = before
+
+
+@pytest.fixture(scope="module")
+def server_options() -> dict[str, Any]:
+    """How the module's server differs from others; a module may define its own."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def server(
+    triton_server_binary: Path,
+    backend_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    server_options: dict[str, Any],
+) -> Iterator[TritonServer]:
+    """The module's server; tests bring their models with `load`."""
+    folder = tmp_path_factory.mktemp("server")
+    one = _start(triton_server_binary, backend_dir, folder, server_options)
+    yield one
+    assert one.stop() == 0, one.log()
+    one.wait_until_nothing_is_left()
+
+
+@pytest.fixture
+def start_server(triton_server_binary: Path, backend_dir: Path, tmp_path: Path) -> Iterator[StartServer]:
+    started: list[TritonServer] = []
+
+    def start(**options: Any) -> TritonServer:
+        folder = tmp_path / f"server{len(started)}"
+        folder.mkdir()
+        started.append(_start(triton_server_binary, backend_dir, folder, options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+        one.wait_until_nothing_is_left()
+
+
+@pytest.fixture
+def repository(server: TritonServer) -> Path:
+    return server.start.repository
+
+
+@pytest.fixture
+def model_name(request: pytest.FixtureRequest) -> str:
+    """A name that no other test of the module uses, fit for a folder and for tritonserver."""
+    return "".join(letter if letter.isalnum() else "_" for letter in request.node.name).strip("_")
+
+
+@pytest.fixture
+def http(server: TritonServer) -> Iterator[Client]:
+    with Client(server, "http") as client:
+        yield client
+
+
+@pytest.fixture(params=PROTOCOLS)
+def client(server: TritonServer, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """Runs the test once over HTTP and once over gRPC."""
+    with Client(server, request.param) as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test with the module's server: its models are unloaded, and nothing of them is left."""
+    if "server" not in request.fixturenames:
+        yield
+        return
+    server: TritonServer = request.getfixturevalue("server")
+    log_before = len(server.log())
+    yield
+    try:
+        assert server.is_live()
+        with Client(server) as client:
+            for entry in client.raw.get_model_repository_index():
+                if entry.get("state") in LOADED:
+                    client.unload(entry["name"])
+        wait_until("the end of the stubs of unloaded models", lambda: not server.all_stubs())
+        region = f"memfd:{server.region_prefix}"
+        wait_until("the server to let go of its memory", lambda: not server.process.mentions(region))
+        assert not server.shm_names()
+    finally:
+        request.node.add_report_section("teardown", "server log", server.log()[log_before:])
+
+
+@pytest.fixture
+def load(server: TritonServer, http: Client, model_name: str) -> Load:
+    count = 0
+
+    def write_and_load(code: str, config: str = "", **options: Any) -> str:
+        nonlocal count
+        name = model_name if count == 0 else f"{model_name}_{count + 1}"
+        count += 1
+        write_model(server.start.repository, name, code, config, **options)
+        http.load(name)
+        return name
+
+    return write_and_load
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Shows the server's log below a test that failed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    server = getattr(item, "funcargs", {}).get("server")
+    if report.failed and isinstance(server, TritonServer):
+        report.sections.append(("server log (its end)", server.log()[-6000:]))
+
+
+def _start(binary: Path, backend_dir: Path, folder: Path, options: dict[str, Any]) -> TritonServer:
+    repository = options.pop("repository", None) or folder / "models"
+    repository.mkdir(exist_ok=True)
+    settings: dict[str, Any] = {"backend_dir": backend_dir, **options}
+    return TritonServer(Start(binary=binary, repository=repository, log=folder / "server.log", **settings))

@@ -1,0 +1,1 @@
+"""What the tests with the real server share: server, repositories, clients, and a look into /proc."""

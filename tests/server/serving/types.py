@@ -1,0 +1,25 @@
+"""The types of the fixtures that are functions."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from serving.server import TritonServer
+
+
+class StartServer(Protocol):
+    """Starts a server of one's own, stopped after the test, with a repository in `server.start.repository`.
+
+    Options are those of `serving.server.Start`.
+    """
+
+    def __call__(self, **options: Any) -> TritonServer: ...
+
+
+class Load(Protocol):
+    """Writes a model, loads it into the module's server and returns its name; unloaded after the test.
+
+    Options are those of `serving.repository.write_model`.
+    """
+
+    def __call__(self, code: str, config: str = ..., **options: Any) -> str: ...

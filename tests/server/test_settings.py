@@ -1,0 +1,136 @@
+"""--backend-config=python,key=value: what is refused, with which words, and what is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving.client import Client
+from serving.repository import identity_config, model_code, write_model
+from serving.types import StartServer
+
+GOOD = model_code("identity")
+ONE = {"IN": np.array([1], np.float32)}
+
+REFUSED = {
+    ("shm-default-byte-size", "1048575"): "shm-default-byte-size can't be smaller than 4 MiBs",
+    ("shm-default-byte-size", "0"): "shm-default-byte-size can't be smaller than 4 MiBs",
+    ("shm-default-byte-size", "much"): "stol",
+    ("shm-growth-byte-size", "0"): "shm-growth-byte-size can't be smaller than or equal to zero.",
+    ("shm-growth-byte-size", "-1"): "shm-growth-byte-size can't be smaller than or equal to zero.",
+    ("stub-timeout-seconds", "0"): "stub-timeout-seconds can't be smaller than or equal to zero.",
+    ("stub-timeout-seconds", "soon"): "stol",
+    ("thread-pool-size", "0"): "thread-pool-size can't be less than 1.",
+    ("thread-pool-size", "99999999999999999999999"): "stol",
+    ("unload-timeout-seconds", "0"): "unload-timeout-seconds can't be smaller than or equal to zero.",
+    ("shm_message_queue_size", "some"): "stol",
+    ("pyhton-executable", "/usr/bin/python3"): (
+        "unknown setting 'pyhton-executable' in --backend-config=python,...: "
+        "did you mean 'python-executable'?"
+    ),
+    ("shm-message-queue-size", "10"): (
+        "unknown setting 'shm-message-queue-size' in --backend-config=python,...: "
+        "did you mean 'shm_message_queue_size'?"
+    ),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), REFUSED)
+def test_a_wrong_setting_fails_the_load_with_its_words(
+    start_server: StartServer, key: str, value: str
+) -> None:
+    """The server itself stays up, and goes on saying so."""
+    server = start_server(settings={key: value})
+    write_model(server.start.repository, "m", GOOD, identity_config())
+    with Client(server) as client:
+        for _ in range(2):
+            error = client.load_error("m")
+            assert f"{REFUSED[key, value]};\n" in error
+            assert "Invalid argument: " in error
+        assert not client.raw.is_model_ready("m")
+    assert server.is_live()
+    assert not server.all_stubs()
+
+
+def test_all_settings_at_once_are_taken(start_server: StartServer) -> None:
+    settings = {
+        "shm-default-byte-size": "1048576",
+        "shm-growth-byte-size": "1",
+        "shm-max-byte-size": str(64 << 20),
+        "stub-timeout-seconds": "60",
+        "unload-timeout-seconds": "60",
+        "thread-pool-size": "1",
+        # Text after a number has always been passed over.
+        "shm_message_queue_size": "10entries",
+    }
+    server = start_server(settings=settings, options=["--log-verbose=1"])
+    write_model(server.start.repository, "m", GOOD, identity_config())
+    with Client(server) as client:
+        client.load("m")
+        assert client.infer("m", ONE)["OUT"].tolist() == [1]
+    assert (
+        "Shared memory configuration is shm-default-byte-size=1048576,shm-growth-byte-size=1,"
+        "stub-timeout-seconds=60"
+    ) in server.log()
+
+
+def test_a_request_that_the_memory_limit_does_not_allow_is_refused_and_others_go_on(
+    start_server: StartServer,
+) -> None:
+    server = start_server(settings={"shm-max-byte-size": str(8 << 20)})
+    write_model(server.start.repository, "m", GOOD, identity_config())
+    with Client(server) as client:
+        client.load("m")
+        for _ in range(3):
+            error = client.error("m", {"IN": np.zeros(4 << 20, np.float32)})
+            assert "Failed to increase the shared memory pool size" in error
+            assert client.infer("m", ONE)["OUT"].tolist() == [1]
+
+
+def test_an_output_that_the_memory_limit_does_not_allow_is_refused_and_others_go_on(
+    start_server: StartServer,
+) -> None:
+    server = start_server(settings={"shm-max-byte-size": str(8 << 20)})
+    code = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        sizes = [int(request.inputs()[0].as_numpy()[0]) for request in requests]
+        arrays = [np.ones(size, np.float32) for size in sizes]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array)]) for array in arrays]
+"""
+    write_model(server.start.repository, "m", code, identity_config())
+    with Client(server) as client:
+        client.load("m")
+        for _ in range(3):
+            error = client.error("m", {"IN": np.array([4 << 20], np.float32)})
+            assert "Failed to increase the shared memory pool size" in error
+            assert client.infer("m", {"IN": np.array([3], np.float32)})["OUT"].tolist() == [1, 1, 1]
+
+
+def test_a_finalize_that_never_ends_is_ended_at_the_time_that_is_set(start_server: StartServer) -> None:
+    server = start_server(settings={"unload-timeout-seconds": "1"})
+    code = GOOD + "\n    def finalize(self):\n        import time\n\n        time.sleep(86400)\n"
+    write_model(server.start.repository, "m", code, identity_config())
+    with Client(server) as client:
+        client.load("m")
+        (stub,) = server.stubs()
+        client.unload("m")
+        assert not stub.alive
+
+
+def test_a_process_that_never_says_hello_is_ended_at_the_time_that_is_set(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """Such as a python-executable that is no Python at all."""
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 86400\n")
+    silent.chmod(0o755)
+    server = start_server(settings={"stub-timeout-seconds": "1", "python-executable": str(silent)})
+    write_model(server.start.repository, "m", GOOD, identity_config())
+    with Client(server) as client:
+        assert "is not healthy. It sent no message within 1 s" in client.load_error("m")

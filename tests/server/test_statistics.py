@@ -1,0 +1,172 @@
+"""What the server's statistics and metrics say about the requests of a model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from serving.client import Client
+from serving.repository import config, model_code
+from serving.server import TritonServer
+from serving.types import Load
+from serving.waiting import wait_until
+
+TENSORS = ({"IN": ("INT32", [-1])}, {"OUT": ("INT32", [-1])})
+ONE = {"IN": np.array([1], np.int32)}
+GOOD = model_code("identity")
+RAISING = """
+class TritonPythonModel:
+    def execute(self, requests):
+        raise ValueError("always")
+"""
+REFUSING = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [pb_utils.InferenceResponse(error=pb_utils.TritonError("no")) for _ in requests]
+"""
+
+
+@pytest.fixture(scope="module")
+def server_options() -> dict[str, Any]:
+    return {"metrics": True}
+
+
+def number(statistics: dict[str, Any], *path: str) -> int:
+    value: Any = statistics
+    for name in path:
+        value = value.get(name, 0) if isinstance(value, dict) else value
+    return int(value)
+
+
+def count(statistics: dict[str, Any], what: str) -> int:
+    return number(statistics, "inference_stats", what, "count")
+
+
+def metric(server: TritonServer, name: str, **labels: str) -> float:
+    """The sum of a metric's lines that carry these labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    found = [line for line in lines if line.startswith(name + "{") and all(one in line for one in wanted)]
+    return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+def test_answers_count_as_successes(load: Load, http: Client) -> None:
+    model = load(GOOD, config(*TENSORS))
+    for _ in range(7):
+        http.infer(model, ONE)
+    seen = http.statistics(model)
+    assert number(seen, "inference_count") == 7
+    assert number(seen, "execution_count") == 7
+    assert count(seen, "success") == 7
+    assert count(seen, "fail") == 0
+    for phase in ("queue", "compute_input", "compute_infer", "compute_output"):
+        assert count(seen, phase) == 7
+
+
+def test_times_are_in_order_and_add_up(load: Load, http: Client) -> None:
+    model = load(GOOD, config(*TENSORS))
+    for _ in range(5):
+        http.infer(model, {"IN": np.zeros(1 << 20, np.int32)})
+    statistics = http.statistics(model)["inference_stats"]
+    phases = ("queue", "compute_input", "compute_infer", "compute_output")
+    times = {phase: int(statistics[phase]["ns"]) for phase in phases}
+    # Four megabytes in and out are copied in each of these.
+    assert all(times[phase] > 0 for phase in phases[1:]), times
+    assert sum(times.values()) <= int(statistics["success"]["ns"])
+
+
+def test_a_batch_counts_as_one_execution(load: Load, server: TritonServer, http: Client) -> None:
+    model = load(
+        GOOD,
+        config(
+            *TENSORS,
+            max_batch_size=8,
+            more="dynamic_batching { preferred_batch_size: [ 8 ] max_queue_delay_microseconds: 20000000 }",
+        ),
+    )
+
+    def ask(rows: int) -> None:
+        with Client(server) as client:
+            client.infer(model, {"IN": np.ones((rows, 2), np.int32)})
+
+    rows = (1, 2, 2, 3)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, rows))
+    seen = http.statistics(model)
+    assert number(seen, "inference_count") == 8
+    assert number(seen, "execution_count") == 1
+    assert count(seen, "success") == 4
+    (batch,) = seen["batch_stats"]
+    assert int(batch["batch_size"]) == 8
+    assert int(batch["compute_infer"]["count"]) == 1
+    assert int(batch["compute_infer"]["ns"]) > 0
+
+
+def test_the_rows_of_a_request_count_as_inferences(load: Load, http: Client) -> None:
+    model = load(GOOD, config(*TENSORS, max_batch_size=8))
+    http.infer(model, {"IN": np.ones((5, 2), np.int32)})
+    seen = http.statistics(model)
+    assert number(seen, "inference_count") == 5
+    assert number(seen, "execution_count") == 1
+    assert [int(batch["batch_size"]) for batch in seen["batch_stats"]] == [5]
+
+
+def test_an_exception_counts_as_a_failure_and_as_an_execution(
+    load: Load, http: Client, server: TritonServer
+) -> None:
+    model = load(RAISING, config(*TENSORS))
+    for _ in range(3):
+        http.error(model, ONE)
+    seen = http.statistics(model)
+    assert number(seen, "inference_count") == 0
+    assert number(seen, "execution_count") == 3
+    assert count(seen, "success") == 0
+    assert count(seen, "fail") == 3
+    wait_until(
+        "the failures among the metrics",
+        lambda: metric(server, "nv_inference_request_failure", model=model, reason="BACKEND") == 3,
+    )
+
+
+def test_an_error_that_a_model_returns_counts_as_a_success(load: Load, http: Client) -> None:
+    """As it always has: the model has done its work."""
+    model = load(REFUSING, config(*TENSORS))
+    for _ in range(3):
+        http.error(model, ONE)
+    seen = http.statistics(model)
+    assert count(seen, "success") == 3
+    assert count(seen, "fail") == 0
+    assert number(seen, "execution_count") == 3
+
+
+def test_a_dead_process_executes_nothing(load: Load, http: Client, server: TritonServer) -> None:
+    model = load(GOOD, config(*TENSORS))
+    http.infer(model, ONE)
+    (stub,) = server.stubs()
+    os.kill(stub.pid, signal.SIGKILL)
+    wait_until("its end", lambda: not stub.alive)
+    for _ in range(3):
+        http.error(model, ONE)
+    seen = http.statistics(model)
+    assert count(seen, "success") == 1
+    assert count(seen, "fail") == 3
+    assert number(seen, "execution_count") == 1
+    assert number(seen, "inference_count") == 1
+
+
+def test_the_metrics_count_with_the_statistics(load: Load, http: Client, server: TritonServer) -> None:
+    model = load(GOOD, config(*TENSORS, max_batch_size=4))
+    for _ in range(4):
+        http.infer(model, {"IN": np.ones((2, 1), np.int32)})
+    wanted = {"nv_inference_count": 8, "nv_inference_exec_count": 4, "nv_inference_request_success": 4}
+    for name, value in wanted.items():
+        wait_until(f"{name} to be {value}", lambda: metric(server, name, model=model) == value)  # noqa: B023
