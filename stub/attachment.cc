@@ -2,6 +2,7 @@
 
 #include <sys/prctl.h>
 
+#include <csignal>
 #include <tuple>
 #include <utility>
 
@@ -50,8 +51,8 @@ Attachment::Attachment(ipc::UniqueFd socket, ipc::Welcome welcome, bool owned) {
     watcher_ = std::make_unique<Watcher>(socket.get(), std::move(server), EndProcessGroup);
     if (has_pidfd) {
       // The launcher asked the kernel to kill this process with the server. From here on that would be too
-      // little, and too early: the watcher kills the model's own processes as well.
-      ::prctl(PR_SET_PDEATHSIG, 0);
+      // little, and too early: the watcher kills the model's own processes as well. It must not be stopped.
+      ::prctl(PR_SET_PDEATHSIG, SIGCONT);
     }
   } else {
     watcher_ = std::make_unique<Watcher>(socket.get(), std::move(server), gone);

@@ -50,6 +50,17 @@ def count(statistics: dict[str, Any], what: str) -> int:
     return number(statistics, "inference_stats", what, "count")
 
 
+def statistics_after(http: Client, model: str, requests: int, executions: int) -> dict[str, Any]:
+    """The model's statistics, which follow its answers: those of so many requests in so many executions."""
+
+    def seen() -> dict[str, Any] | None:
+        now: dict[str, Any] = http.statistics(model)
+        told = count(now, "success") + count(now, "fail")
+        return now if (told, number(now, "execution_count")) == (requests, executions) else None
+
+    return wait_until(f"statistics of {requests} requests in {executions} executions", seen)
+
+
 def metric(server: TritonServer, name: str, **labels: str) -> float:
     """The sum of a metric's lines that carry these labels."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=60) as answer:
@@ -63,7 +74,7 @@ def test_answers_count_as_successes(load: Load, http: Client) -> None:
     model = load(GOOD, config(*TENSORS))
     for _ in range(7):
         http.infer(model, ONE)
-    seen = http.statistics(model)
+    seen = statistics_after(http, model, 7, 7)
     assert number(seen, "inference_count") == 7
     assert number(seen, "execution_count") == 7
     assert count(seen, "success") == 7
@@ -76,7 +87,7 @@ def test_times_are_in_order_and_add_up(load: Load, http: Client) -> None:
     model = load(GOOD, config(*TENSORS))
     for _ in range(5):
         http.infer(model, {"IN": np.zeros(1 << 20, np.int32)})
-    statistics = http.statistics(model)["inference_stats"]
+    statistics = statistics_after(http, model, 5, 5)["inference_stats"]
     phases = ("queue", "compute_input", "compute_infer", "compute_output")
     times = {phase: int(statistics[phase]["ns"]) for phase in phases}
     # Four megabytes in and out are copied in each of these.
@@ -101,7 +112,7 @@ def test_a_batch_counts_as_one_execution(load: Load, server: TritonServer, http:
     rows = (1, 2, 2, 3)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, rows))
-    seen = http.statistics(model)
+    seen = statistics_after(http, model, 4, 1)
     assert number(seen, "inference_count") == 8
     assert number(seen, "execution_count") == 1
     assert count(seen, "success") == 4
@@ -114,7 +125,7 @@ def test_a_batch_counts_as_one_execution(load: Load, server: TritonServer, http:
 def test_the_rows_of_a_request_count_as_inferences(load: Load, http: Client) -> None:
     model = load(GOOD, config(*TENSORS, max_batch_size=8))
     http.infer(model, {"IN": np.ones((5, 2), np.int32)})
-    seen = http.statistics(model)
+    seen = statistics_after(http, model, 1, 1)
     assert number(seen, "inference_count") == 5
     assert number(seen, "execution_count") == 1
     assert [int(batch["batch_size"]) for batch in seen["batch_stats"]] == [5]
@@ -126,7 +137,7 @@ def test_an_exception_counts_as_a_failure_and_as_an_execution(
     model = load(RAISING, config(*TENSORS))
     for _ in range(3):
         http.error(model, ONE)
-    seen = http.statistics(model)
+    seen = statistics_after(http, model, 3, 3)
     assert number(seen, "inference_count") == 0
     assert number(seen, "execution_count") == 3
     assert count(seen, "success") == 0
@@ -142,7 +153,7 @@ def test_an_error_that_a_model_returns_counts_as_a_success(load: Load, http: Cli
     model = load(REFUSING, config(*TENSORS))
     for _ in range(3):
         http.error(model, ONE)
-    seen = http.statistics(model)
+    seen = statistics_after(http, model, 3, 3)
     assert count(seen, "success") == 3
     assert count(seen, "fail") == 0
     assert number(seen, "execution_count") == 3
@@ -156,7 +167,7 @@ def test_a_dead_process_executes_nothing(load: Load, http: Client, server: Trito
     wait_until("its end", lambda: not stub.alive)
     for _ in range(3):
         http.error(model, ONE)
-    seen = http.statistics(model)
+    seen = statistics_after(http, model, 4, 1)
     assert count(seen, "success") == 1
     assert count(seen, "fail") == 3
     assert number(seen, "execution_count") == 1
