@@ -18,9 +18,7 @@ constexpr const char* kMark = "TRITONSERVER_ApiVersion";
 // Functions that some supported libtritonserver lacks, and whose every caller checks for null.
 constexpr std::array<std::string_view, 0> kOptional{};
 
-bool IsOptional(std::string_view name) {
-  return std::ranges::find(kOptional, name) != kOptional.end();
-}
+bool IsOptional(std::string_view name) { return std::ranges::find(kOptional, name) != kOptional.end(); }
 
 // A new handle of the loaded object that contains the address; null when there is none or it has no name to
 // be opened by (the program itself).
