@@ -85,6 +85,10 @@ void Instance::Process(Batch& batch) {
   } catch (const ipc::ProtocolError& error) {
     attachment_->Condemn(error.message());
     throw NotHealthy();
+  } catch (...) {
+    // Out of memory, say: the exchange is over all the same, and the stub goes on holding what it keeps.
+    attachment_->Settle(leases, answer->reply.kept);
+    throw;
   }
   attachment_->Settle(leases, answer->reply.kept);
 }
