@@ -1,22 +1,22 @@
-// One attached stub as the server sees it: its process, its channel, the blocks it holds, and the service
-// thread that listens to it. The stub's own view of the same thing has the same name.
+// One attached stub as the server sees it: its process, its channel and the thread that listens to it. The
+// stub's own view of the same thing has the same name.
 #pragma once
 
 #include <sys/types.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "backend/bls/gateway.h"
+#include "backend/conversation.h"
 #include "backend/leases.h"
+#include "backend/listener.h"
 #include "backend/payloads.h"
 #include "backend/supervisor/spawner.h"
 #include "backend/supervisor/stub_process.h"
@@ -36,6 +36,7 @@ class Attachment {
     std::string package_version;
     std::string label;                                 // of the model or instance, for messages
     std::function<void(const std::string&)> complain;  // gets sentences for the log; any thread
+    std::shared_ptr<bls::Gateway> gateway;             // its own; null: no calls to other models
   };
 
   // Starts a stub and shakes hands with it. Throws ipc::Error when it ends, or does not speak in time.
@@ -66,14 +67,14 @@ class Attachment {
   void Settle();  // of an exchange without leases
 
   // Where blocks for the next message come from, and who keeps them while the stub may look.
-  [[nodiscard]] ipc::Arena& arena() const noexcept { return *channel_->arena(); }
-  Leases& leases() noexcept { return leases_; }
+  [[nodiscard]] ipc::Arena& arena() const noexcept { return conversation_->arena(); }
+  Leases& leases() noexcept { return conversation_->leases(); }
 
   // What the outputs of an Answer name, until Settle().
-  [[nodiscard]] Payloads payloads() const noexcept { return {*channel_, leases_}; }
+  [[nodiscard]] Payloads payloads() const noexcept { return conversation_->payloads(); }
 
   // Why the stub said that it cannot go on; empty if it said nothing. Valid once gone().
-  [[nodiscard]] std::string failure() const;
+  [[nodiscard]] std::string failure() const { return listener_->failure(); }
 
   [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
   [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
@@ -87,47 +88,29 @@ class Attachment {
   void Finalize(ipc::Deadline deadline) noexcept;
 
   // Messages from the stub that named something unknown, and were dropped.
-  [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t dropped() const noexcept { return conversation_->dropped(); }
 
  private:
-  Attachment(pid_t pid, Options options, std::unique_ptr<ipc::ServerChannel> channel, ipc::UniqueFd socket,
-             ipc::UniqueFd stop);
+  Attachment(pid_t pid, Options options, std::shared_ptr<Conversation> conversation, ipc::UniqueFd socket);
 
+  [[nodiscard]] Listener::Options ListenerOptions();
   void ShakeHands();
   [[nodiscard]] ipc::Error DiedBeforeHello() const;
-  void Serve() noexcept;  // the service thread
-  void ServeUntilStopped();
-  bool DrainEvents(int limit);
-  void HandleEvent(const ipc::Slot& slot);
-  void ReadSocket(int epoll);
-  void ReadLastWords() noexcept;
-  void KeepFailure(std::span<const std::byte> message);
   void MarkGone() noexcept;
   void End(ipc::Deadline deadline) noexcept;
-  void AwaitEvents(std::uint64_t count);
   std::optional<ipc::Slot> AwaitReply(std::uint64_t id, ipc::Deadline deadline);
 
   const Options options_;
-  std::unique_ptr<ipc::ServerChannel> channel_;
-  Leases leases_;
+  const std::shared_ptr<Conversation> conversation_;  // shared with the listener and with calls in flight
   const ipc::UniqueFd socket_;
-  const ipc::UniqueFd stop_;  // eventfd that ends the service thread
   StubProcess process_;
 
   std::atomic<bool> gone_{false};
   std::atomic<bool> ending_{false};  // an end is expected: no complaint about it
-  std::atomic<std::uint64_t> dropped_{0};
   std::uint64_t next_id_ = 1;
   bool reply_held_ = false;  // a reply sits in its ring until Settle()
 
-  mutable std::mutex failure_mutex_;
-  std::string failure_;
-
-  std::mutex events_mutex_;
-  std::condition_variable events_wake_;
-  std::uint64_t events_handled_ = 0;  // under events_mutex_
-
-  std::thread service_;
+  std::unique_ptr<Listener> listener_;  // borrows all of the above
 };
 
 }  // namespace tpb::backend

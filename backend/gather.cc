@@ -1,10 +1,10 @@
 #include "backend/gather.h"
 
-#include <bit>
 #include <cstring>
 #include <string_view>
 #include <utility>
 
+#include "backend/parameter.h"
 #include "backend/triton_error.h"
 #include "ipc/messages.h"
 
@@ -79,27 +79,7 @@ ipc::Parameter ReadParameter(TRITONBACKEND_Request* request, std::uint32_t index
   TRITONSERVER_ParameterType type = TRITONSERVER_PARAMETER_STRING;
   const void* value = nullptr;
   Check(triton::Api().TRITONBACKEND_RequestParameter(request, index, &name, &type, &value));
-  ipc::Parameter parameter{.name = name, .type = ipc::ParameterType::kString, .bits = 0, .text = {}};
-  switch (type) {
-    case TRITONSERVER_PARAMETER_STRING:
-      parameter.text = static_cast<const char*>(value);
-      return parameter;
-    case TRITONSERVER_PARAMETER_INT:
-      parameter.type = ipc::ParameterType::kInt;
-      parameter.bits = static_cast<std::uint64_t>(*static_cast<const std::int64_t*>(value));
-      return parameter;
-    case TRITONSERVER_PARAMETER_BOOL:
-      parameter.type = ipc::ParameterType::kBool;
-      parameter.bits = *static_cast<const bool*>(value) ? 1 : 0;
-      return parameter;
-    case TRITONSERVER_PARAMETER_DOUBLE:
-      parameter.type = ipc::ParameterType::kDouble;
-      parameter.bits = std::bit_cast<std::uint64_t>(*static_cast<const double*>(value));
-      return parameter;
-    default:
-      throw ipc::Error(ipc::Code::kInternal,
-                       "Unsupported parameter type for parameter '" + std::string(name) + "'.");
-  }
+  return MakeParameter(name, type, value);
 }
 
 void ReadCorrelationId(TRITONBACKEND_Request* request, ipc::Request& message) {

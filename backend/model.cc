@@ -29,6 +29,12 @@ std::string Repository(TRITONBACKEND_Model* model) {
   return path;
 }
 
+TRITONSERVER_Server* Server(TRITONBACKEND_Model* model) {
+  TRITONSERVER_Server* server = nullptr;
+  Check(triton::Api().TRITONBACKEND_ModelServer(model, &server));
+  return server;
+}
+
 std::string AsJson(TRITONSERVER_Message* message) {
   const char* json = nullptr;
   std::size_t size = 0;
@@ -79,16 +85,17 @@ std::unique_ptr<Attachment> Model::Attach(const std::string& label) {
 
 std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::string& label) {
   const Options& options = backend_.options();
-  return Attachment::Spawn(backend_.spawner(), plan,
-                           {.region_name = options.shm_region_prefix_name + name_,
-                            .max_bytes = options.shm_max_byte_size,
-                            .event_slots = EventSlots(options),
-                            .hello_timeout = options.stub_timeout,
-                            .package_version = TPB_VERSION,
-                            .label = label,
-                            .complain = [](const std::string& complaint) {
-                              Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, complaint);
-                            }});
+  return Attachment::Spawn(
+      backend_.spawner(), plan,
+      {.region_name = options.shm_region_prefix_name + name_,
+       .max_bytes = options.shm_max_byte_size,
+       .event_slots = EventSlots(options),
+       .hello_timeout = options.stub_timeout,
+       .package_version = TPB_VERSION,
+       .label = label,
+       .complain =
+           [](const std::string& complaint) { Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, complaint); },
+       .gateway = std::make_shared<bls::Gateway>(Server(model_))});
 }
 
 ipc::Load Model::LoadMessage(const std::string& config) const {

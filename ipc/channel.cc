@@ -16,8 +16,8 @@ constexpr std::uint64_t kMinArena = std::uint64_t{1} << 20;
 
 std::uint64_t RoundUp(std::uint64_t size, std::uint64_t unit) { return (size + unit - 1) / unit * unit; }
 
-// [rings][server arena][stub arena], each a whole number of pages, so that the last can be read-only in the
-// server.
+// [control line, rings, call slots][server arena][stub arena], each a whole number of pages, so that the last
+// can be read-only in the server.
 Layout Plan(std::uint64_t max_bytes, std::uint32_t event_slots) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   Layout layout{};
@@ -27,9 +27,13 @@ Layout Plan(std::uint64_t max_bytes, std::uint32_t event_slots) {
     offset += RoundUp(RingBytes(capacity), kAlignment);
     return ring;
   };
+  layout.control = {.offset = offset, .size = sizeof(ControlLine)};
+  offset += sizeof(ControlLine);
   layout.work = place(kWorkSlots);
   layout.replies = place(kWorkSlots);
   layout.events = place(event_slots);
+  layout.calls = {.offset = offset, .size = kCallSlots * sizeof(CallSlot)};
+  offset += layout.calls.size;
   offset = RoundUp(offset, page);
   const std::uint64_t minimum = offset + 2 * kMinArena;
   if (max_bytes < minimum) {
@@ -53,10 +57,14 @@ bool RingInside(const Layout& layout, const RingExtent& ring) {
          Inside({0, layout.region_size}, ring.offset, RingBytes(ring.capacity));
 }
 
+bool ExtentInside(const Layout& layout, const Extent& extent, std::uint64_t least) {
+  return extent.size >= least && extent.offset % kAlignment == 0 &&
+         Inside({0, layout.region_size}, extent.offset, extent.size);
+}
+
 // A whole block fits, and blocks will be aligned.
 bool ArenaInside(const Layout& layout, const Extent& arena) {
-  return arena.size >= kAlignment && arena.offset % kAlignment == 0 &&
-         Inside({0, layout.region_size}, arena.offset, arena.size);
+  return ExtentInside(layout, arena, kAlignment);
 }
 
 // The stub believes the server, but a layout that does not fit its own region is a bug worth a sentence, not
@@ -64,7 +72,9 @@ bool ArenaInside(const Layout& layout, const Extent& arena) {
 void CheckLayout(const Layout& layout) {
   const bool fits = ArenaInside(layout, layout.server_arena) && ArenaInside(layout, layout.stub_arena) &&
                     RingInside(layout, layout.work) && RingInside(layout, layout.replies) &&
-                    RingInside(layout, layout.events);
+                    RingInside(layout, layout.events) &&
+                    ExtentInside(layout, layout.control, sizeof(ControlLine)) &&
+                    ExtentInside(layout, layout.calls, sizeof(CallSlot));
   if (!fits) {
     throw ProtocolError("the server's hello describes a layout that does not fit its region");
   }
@@ -79,6 +89,11 @@ std::span<std::byte> Part(const Region& region, const Extent& extent, std::uint6
                         ", outside the arena of the " + whose);
   }
   return {region.data() + extent.offset + offset, size};
+}
+
+std::span<CallSlot> CallSlotsOf(const Region& region, const Layout& layout) {
+  return {reinterpret_cast<CallSlot*>(region.data() + layout.calls.offset),
+          layout.calls.size / sizeof(CallSlot)};
 }
 
 void CheckMessageSize(const Slot& slot) {
@@ -108,6 +123,12 @@ ServerChannel::ServerChannel(std::shared_ptr<Region> region, UniqueFd eventfd, c
       replies_(region_->data() + layout.replies.offset, layout.replies.capacity),
       events_(region_->data() + layout.events.offset, layout.events.capacity) {}
 
+ControlLine& ServerChannel::control() noexcept {
+  return *reinterpret_cast<ControlLine*>(region_->data() + layout_.control.offset);
+}
+
+std::span<CallSlot> ServerChannel::calls() noexcept { return CallSlotsOf(*region_, layout_); }
+
 std::vector<std::byte> ServerChannel::CopyBody(const Slot& slot) const {
   CheckMessageSize(slot);
   return Copy(StubBytes(slot.offset, slot.size));
@@ -132,6 +153,12 @@ StubChannel::StubChannel(std::shared_ptr<Region> region, UniqueFd eventfd, const
       work_(region_->data() + layout.work.offset, layout.work.capacity),
       replies_(region_->data() + layout.replies.offset, layout.replies.capacity, -1),
       events_(region_->data() + layout.events.offset, layout.events.capacity, eventfd_.get()) {}
+
+const ControlLine& StubChannel::control() const noexcept {
+  return *reinterpret_cast<const ControlLine*>(region_->data() + layout_.control.offset);
+}
+
+std::span<CallSlot> StubChannel::calls() noexcept { return CallSlotsOf(*region_, layout_); }
 
 std::vector<std::byte> StubChannel::CopyBody(const Slot& slot) const {
   CheckMessageSize(slot);

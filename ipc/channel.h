@@ -38,6 +38,8 @@ class ServerChannel {
   RingProducer& work() noexcept { return work_; }
   RingConsumer& replies() noexcept { return replies_; }
   RingConsumer& events() noexcept { return events_; }
+  ControlLine& control() noexcept;
+  std::span<CallSlot> calls() noexcept;
   [[nodiscard]] const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
 
   // The body of a message from the stub, copied out of its arena. Throws ProtocolError when it lies
@@ -69,6 +71,8 @@ class StubChannel {
   RingConsumer& work() noexcept { return work_; }
   RingProducer& replies() noexcept { return replies_; }
   RingProducer& events() noexcept { return events_; }
+  [[nodiscard]] const ControlLine& control() const noexcept;
+  std::span<CallSlot> calls() noexcept;
   [[nodiscard]] const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
   [[nodiscard]] const std::shared_ptr<Region>& region() const noexcept { return region_; }
 

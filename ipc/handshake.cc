@@ -52,8 +52,8 @@ void SendStubHello(int socket, const PeerVersion& version) {
   SendMessage(socket, std::as_bytes(std::span(&hello, 1)), {});
 }
 
-PeerVersion ReceiveStubHello(int socket, std::string_view package_version) {
-  const Received received = ReceiveMessage(socket, kMaxHello, 0);
+PeerVersion ReceiveStubHello(int socket, std::string_view package_version, Patience patience) {
+  const Received received = ReceiveMessage(socket, kMaxHello, 0, patience);
   if (received.bytes.empty()) {
     throw Error(Code::kUnavailable, "the stub process ended before its first message");
   }
@@ -109,6 +109,14 @@ Welcome ReceiveServerHello(int socket, std::string_view package_version) {
     welcome.server_pidfd = std::move(received.descriptors[2]);
   }
   return welcome;
+}
+
+void SendChild(int socket, int child_socket) {
+  SendMessage(socket, std::as_bytes(std::span(kChildMagic)), std::array{child_socket});
+}
+
+bool IsChild(std::string_view message) {
+  return message == std::string_view(kChildMagic, sizeof(kChildMagic));
 }
 
 void SendFailure(int socket, std::string_view text) noexcept {

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "ipc/socket.h"
 #include "ipc/unique_fd.h"
 #include "ipc/wire.h"
 
@@ -18,9 +19,10 @@ struct PeerVersion {
 // Stub: says hello.
 void SendStubHello(int socket, const PeerVersion& version);
 
-// Server: reads the stub's hello, which must be there (wait for it first). Throws Error with a sentence for
-// an operator when the stub is of another version, or says itself why it cannot run.
-PeerVersion ReceiveStubHello(int socket, std::string_view package_version);
+// Server: reads the stub's hello. Throws Error with a sentence for an operator when the stub is of another
+// version, or says itself why it cannot run.
+PeerVersion ReceiveStubHello(int socket, std::string_view package_version,
+                             Patience patience = Patience::kWait);
 
 // Server: the answer. `pidfd` may be -1.
 void SendServerHello(int socket, std::string_view package_version, const Layout& layout, int memfd,
@@ -35,6 +37,13 @@ struct Welcome {
 
 // Stub: waits for the answer. Throws when the server is gone or of another version.
 Welcome ReceiveServerHello(int socket, std::string_view package_version);
+
+// A forked child of the stub introduces itself: over the socket that it inherited it hands the server one end
+// of a pair of its own, in which its hello is waiting already.
+void SendChild(int socket, int child_socket);
+
+// Server: whether that is what a message says; the socket is its only descriptor.
+bool IsChild(std::string_view message);
 
 // Stub: says, instead of or after a hello, why it cannot go on. Never throws: the socket may be gone.
 void SendFailure(int socket, std::string_view text) noexcept;

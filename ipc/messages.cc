@@ -153,13 +153,25 @@ Response DecodeResponse(Reader& reader) {
   return response;
 }
 
+void EncodeLeases(const std::vector<LeaseRecord>& leases, Writer& writer) {
+  writer.Put(static_cast<std::uint64_t>(Count(leases.size())));
+  for (const auto& lease : leases) {
+    writer.Put(lease);
+  }
+}
+
+std::vector<LeaseRecord> DecodeLeases(Reader& reader) {
+  std::vector<LeaseRecord> leases;
+  for (auto i = reader.Get<std::uint64_t>(); i > 0; --i) {
+    leases.push_back(reader.Get<LeaseRecord>());
+  }
+  return leases;
+}
+
 }  // namespace
 
 void Encode(const Execute& message, Writer& writer) {
-  writer.Put(static_cast<std::uint64_t>(Count(message.leases.size())));
-  for (const auto& lease : message.leases) {
-    writer.Put(lease);
-  }
+  EncodeLeases(message.leases, writer);
   writer.Put(static_cast<std::uint64_t>(Count(message.requests.size())));
   for (const auto& request : message.requests) {
     EncodeRequest(request, writer);
@@ -169,9 +181,7 @@ void Encode(const Execute& message, Writer& writer) {
 Execute DecodeExecute(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   Execute message;
-  for (auto i = reader.Get<std::uint64_t>(); i > 0; --i) {
-    message.leases.push_back(reader.Get<LeaseRecord>());
-  }
+  message.leases = DecodeLeases(reader);
   for (auto i = reader.Get<std::uint64_t>(); i > 0; --i) {
     message.requests.push_back(DecodeRequest(reader));
   }
@@ -229,6 +239,59 @@ Reply DecodeReply(std::span<const std::byte> bytes) {
   for (std::uint32_t i = CheckCount(record.response_count, "responses"); i > 0; --i) {
     message.responses.push_back(DecodeResponse(reader));
   }
+  reader.ExpectEnd();
+  return message;
+}
+
+void Encode(const Call& message, Writer& writer) {
+  writer.Put(CallRecord{.model_version = message.model_version, .slot = message.slot, .reserved = 0});
+  writer.PutString(message.model_name);
+  EncodeRequest(message.request, writer);
+}
+
+Call DecodeCall(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  const auto record = reader.Get<CallRecord>();
+  Call message;
+  message.model_version = record.model_version;
+  message.slot = record.slot;
+  message.model_name = reader.GetString();
+  message.request = DecodeRequest(reader);
+  reader.ExpectEnd();
+  return message;
+}
+
+void Encode(const CallAnswer& message, Writer& writer) {
+  EncodeLeases(message.leases, writer);
+  EncodeResponse(message.response, writer);
+}
+
+CallAnswer DecodeCallAnswer(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  CallAnswer message;
+  message.leases = DecodeLeases(reader);
+  message.response = DecodeResponse(reader);
+  reader.ExpectEnd();
+  return message;
+}
+
+void Encode(const LogLine& message, Writer& writer) {
+  writer.Put(LogRecord{.level = static_cast<std::uint32_t>(message.level), .line = message.line});
+  writer.PutString(message.file);
+  writer.PutString(message.text);
+}
+
+LogLine DecodeLogLine(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  const auto record = reader.Get<LogRecord>();
+  if (record.level > static_cast<std::uint32_t>(LogLevel::kVerbose)) {
+    throw ProtocolError("a line for the log of level " + std::to_string(record.level));
+  }
+  LogLine message;
+  message.level = static_cast<LogLevel>(record.level);
+  message.line = record.line;
+  message.file = reader.GetString();
+  message.text = reader.GetString();
   reader.ExpectEnd();
   return message;
 }

@@ -85,13 +85,42 @@ struct Reply {
   std::vector<Response> responses;
 };
 
+// kCall: a model asks for an inference of another model. The ids in `request.inputs` name blocks that the
+// stub holds, or lie in its own arena; they stay as they are until the call is answered.
+struct Call {
+  std::string_view model_name;
+  std::int64_t model_version = -1;
+  std::uint32_t slot = 0;
+  Request request;
+};
+
+// What the body of an answered CallSlot says. Its blocks are the stub's until it releases them.
+struct CallAnswer {
+  std::vector<LeaseRecord> leases;
+  Response response;
+};
+
+// kLog: one line for the server's log.
+struct LogLine {
+  LogLevel level = LogLevel::kInfo;
+  std::uint32_t line = 0;
+  std::string_view file;
+  std::string_view text;
+};
+
 void Encode(const Execute& message, Writer& writer);
 void Encode(const Load& message, Writer& writer);
 void Encode(const Reply& message, Writer& writer);
+void Encode(const Call& message, Writer& writer);
+void Encode(const CallAnswer& message, Writer& writer);
+void Encode(const LogLine& message, Writer& writer);
 
 // Throw ProtocolError for anything that is not exactly one message of that kind.
 Execute DecodeExecute(std::span<const std::byte> bytes);
 Load DecodeLoad(std::span<const std::byte> bytes);
 Reply DecodeReply(std::span<const std::byte> bytes);
+Call DecodeCall(std::span<const std::byte> bytes);
+CallAnswer DecodeCallAnswer(std::span<const std::byte> bytes);
+LogLine DecodeLogLine(std::span<const std::byte> bytes);
 
 }  // namespace tpb::ipc

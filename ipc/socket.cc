@@ -63,14 +63,14 @@ void SendMessage(int socket, std::span<const std::byte> message, std::span<const
   }
   ssize_t sent = -1;
   do {
-    sent = ::sendmsg(socket, &header, MSG_NOSIGNAL);
+    sent = ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
   } while (sent < 0 && errno == EINTR);
   if (sent < 0) {
     ThrowErrno("Unable to send a message to the peer", errno);
   }
 }
 
-Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors) {
+Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors, Patience patience) {
   Received received;
   received.bytes.resize(max_bytes);
   iovec part{received.bytes.data(), max_bytes};
@@ -82,7 +82,7 @@ Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors) 
   header.msg_controllen = sizeof(control);
   ssize_t count = -1;
   do {
-    count = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
+    count = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | (patience == Patience::kNone ? MSG_DONTWAIT : 0));
   } while (count < 0 && errno == EINTR);
   if (count < 0 && errno == ECONNRESET) {
     count = 0;

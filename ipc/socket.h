@@ -13,7 +13,8 @@ namespace tpb::ipc {
 // Both ends are close-on-exec.
 std::pair<UniqueFd, UniqueFd> SocketPair();
 
-// Sends one message with copies of `descriptors`. Throws when the peer is gone.
+// Sends one message with copies of `descriptors`; never waits. Throws when the peer is gone, or does not
+// read.
 void SendMessage(int socket, std::span<const std::byte> message, std::span<const int> descriptors);
 
 struct Received {
@@ -21,8 +22,11 @@ struct Received {
   std::vector<UniqueFd> descriptors;
 };
 
-// Receives one message of at most `max_bytes` and `max_descriptors`; a larger one is a ProtocolError. Blocks.
-Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors);
+// Receives one message of at most `max_bytes` and `max_descriptors`; a larger one is a ProtocolError. Waits
+// for it, or throws when there is none.
+enum class Patience { kWait, kNone };
+Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors,
+                        Patience patience = Patience::kWait);
 
 // Whether the peer has closed its end and nothing is left to receive. Does not block.
 bool PeerClosed(int socket) noexcept;

@@ -8,7 +8,7 @@
 
 namespace tpb::ipc {
 
-inline constexpr std::uint32_t kWireVersion = 1;
+inline constexpr std::uint32_t kWireVersion = 2;
 
 // Payloads of tensors, and blocks in general, start at multiples of this.
 inline constexpr std::uint64_t kAlignment = 64;
@@ -48,12 +48,14 @@ enum class MessageKind : std::uint32_t {
   kReply = 16,
   // events: any thread of the stub -> the server's service thread
   kRelease = 32,
+  kCall = 33,
+  kLog = 34,
 };
 
 struct Slot {
   std::uint32_t kind;         // MessageKind
   std::uint32_t reserved;     // 0
-  std::uint64_t id;           // names the exchange; never reused within a channel. kRelease: the lease
+  std::uint64_t id;           // names the exchange or call; never reused in a channel. kRelease: the lease
   std::uint64_t offset;       // body: where it starts in the sender's arena ...
   std::uint64_t size;         // ... and its bytes; 0 = no body
   std::uint64_t sent_before;  // kReply: events pushed before it. kRelease: replies pushed before it
@@ -61,11 +63,42 @@ struct Slot {
 };
 static_assert(sizeof(Slot) == 64 && std::is_trivially_copyable_v<Slot>);
 
+// --- Control line and call slots
+// --------------------------------------------------------------------------------------
+
+// What the server lets the stub know without a message. Only the server writes it.
+struct alignas(64) ControlLine {
+  std::atomic<std::uint32_t> log_levels;  // bit n: the server logs messages of level n (LogLevel)
+};
+static_assert(sizeof(ControlLine) == 64 && std::is_standard_layout_v<ControlLine>);
+
+// Where a thread of the stub that called another model waits for the answer. The stub chooses a free slot and
+// names it in its call; from then until `answered` is 1 the slot is the server's, afterwards the stub's
+// again.
+struct alignas(64) CallSlot {
+  std::atomic<std::uint32_t> answered;  // futex word
+  std::atomic<std::uint32_t> waiting;   // 1 while the caller sleeps or is about to
+  std::uint64_t id;                     // repeats the call's
+  std::uint64_t lease;                  // of the block that holds the body
+  std::uint64_t offset;                 // the body, in the server's arena
+  std::uint64_t size;
+  std::uint32_t no_room;   // 1: the server's arena had no room for an answer, and there is no body ...
+  std::uint32_t reserved;  // 0
+  std::uint64_t wanted;    // ... of this many bytes
+};
+static_assert(sizeof(CallSlot) == 64 && std::is_standard_layout_v<CallSlot>);
+inline constexpr std::uint32_t kCallSlots = 1024;
+
+// The numbers of TRITONSERVER_LogLevel.
+enum class LogLevel : std::uint32_t { kInfo = 0, kWarning = 1, kError = 2, kVerbose = 3 };
+
 // --- Handshake (SOCK_SEQPACKET)
 // --------------------------------------------------------------------------------------
 
 inline constexpr std::uint64_t kHelloMagic = 0x314f4c4c45484254;  // "TBHELLO1", little-endian
 inline constexpr char kFailureMagic[8] = {'T', 'P', 'B', 'F', 'A', 'I', 'L', '1'};  // then UTF-8 text
+
+inline constexpr char kChildMagic[8] = {'T', 'P', 'B', 'C', 'H', 'I', 'L', 'D'};  // with one descriptor
 
 // First message on the socket, sent by the stub before numpy and user code are imported.
 struct StubHello {
@@ -90,13 +123,15 @@ struct RingExtent {
 // Where everything lies in a region. Decided by the server, told once, never read from shared memory.
 struct Layout {
   std::uint64_t region_size;
+  Extent control;  // a ControlLine
+  Extent calls;    // CallSlots
   RingExtent work;
   RingExtent replies;
   RingExtent events;
   Extent server_arena;
   Extent stub_arena;
 };
-static_assert(sizeof(Layout) == 88 && std::is_trivially_copyable_v<Layout>);
+static_assert(sizeof(Layout) == 120 && std::is_trivially_copyable_v<Layout>);
 
 // The answer, with three descriptors: the region's memfd, the eventfd that is the events ring's doorbell, and
 // a pidfd of the server (or, where the kernel has none, the memfd again: then the socket's end-of-file alone
@@ -108,7 +143,7 @@ struct ServerHello {
   char package_version[32];
   Layout layout;
 };
-static_assert(sizeof(ServerHello) == 136 && std::is_trivially_copyable_v<ServerHello>);
+static_assert(sizeof(ServerHello) == 168 && std::is_trivially_copyable_v<ServerHello>);
 inline constexpr int kServerHelloDescriptors = 3;
 
 // --- Message bodies
@@ -186,5 +221,18 @@ struct ReplyRecord {
   std::uint32_t reserved;        // 0
 };
 static_assert(sizeof(ReplyRecord) == 24 && std::is_trivially_copyable_v<ReplyRecord>);
+
+struct CallRecord {
+  std::int64_t model_version;  // -1: the server chooses
+  std::uint32_t slot;          // where the caller waits
+  std::uint32_t reserved;      // 0
+};
+static_assert(sizeof(CallRecord) == 16 && std::is_trivially_copyable_v<CallRecord>);
+
+struct LogRecord {
+  std::uint32_t level;  // LogLevel
+  std::uint32_t line;   // of the caller's file
+};
+static_assert(sizeof(LogRecord) == 8 && std::is_trivially_copyable_v<LogRecord>);
 
 }  // namespace tpb::ipc

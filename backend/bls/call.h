@@ -1,0 +1,69 @@
+// One inference that a model asked of another model (BLS): from the stub's message to the answer in its call
+// slot.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "backend/bls/output_buffers.h"
+#include "ipc/messages.h"
+#include "triton_c_api/types.h"
+
+namespace tpb::backend {
+class Conversation;
+}
+
+namespace tpb::backend::bls {
+
+class Calls;
+class Gateway;
+
+// Lives until core has let go of its request and given the last response, whatever becomes of the caller.
+// Core's callbacks run on threads of the other model, or on the submitting one: they copy, answer and wake,
+// nothing else.
+class Call : public std::enable_shared_from_this<Call> {
+ public:
+  Call(std::shared_ptr<Conversation> conversation, std::shared_ptr<Gateway> gateway, Calls& calls,
+       std::uint64_t id, std::uint32_t slot);
+
+  // Submits the request. What core refuses becomes the answer; throws ProtocolError for what the stub may not
+  // send, and then nothing was submitted.
+  void Start(const ipc::Call& message);
+
+  // Asks core to give the request up; its callbacks come all the same.
+  void Cancel() noexcept;
+
+  [[nodiscard]] std::uint32_t slot() const noexcept { return slot_; }
+
+ private:
+  void Submit(const ipc::Call& message);
+  void Describe(const ipc::Request& request);
+  void AddInput(const ipc::Tensor& tensor);
+  static void OnRelease(TRITONSERVER_InferenceRequest* request, std::uint32_t flags, void* userp) noexcept;
+  static void OnResponse(TRITONSERVER_InferenceResponse* response, std::uint32_t flags, void* userp) noexcept;
+  void Take(TRITONSERVER_InferenceResponse* response) noexcept;
+  void AnswerError(ipc::Code code, const std::string& text) noexcept;
+  void CountDown() noexcept;
+  void Finish() noexcept;
+
+  const std::shared_ptr<Conversation> conversation_;  // shared with the attachment and its service thread
+  const std::shared_ptr<Gateway> gateway_;            // shared with the model
+  Calls& calls_;                                      // the conversation's
+  const std::uint64_t id_;
+  const std::uint32_t slot_;
+  OutputBuffers buffers_;
+  std::vector<std::vector<std::byte>> copies_;  // of inputs that core parses
+  std::vector<std::byte> answer_;               // encoded; empty until there is one
+  std::vector<ipc::LeaseRecord> leases_;        // that the answer names
+  std::atomic<int> open_{2};                    // the last response and the release of the request
+
+  std::mutex mutex_;
+  TRITONSERVER_InferenceRequest* request_ = nullptr;  // under mutex_; null once core has let go of it
+};
+
+}  // namespace tpb::backend::bls

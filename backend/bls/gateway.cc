@@ -1,0 +1,56 @@
+#include "backend/bls/gateway.h"
+
+#include <chrono>
+
+#include "backend/bls/output_buffers.h"
+#include "backend/triton_error.h"
+
+namespace tpb::backend::bls {
+
+Gateway::Gateway(TRITONSERVER_Server* server) : server_(server), allocator_(OutputBuffers::NewAllocator()) {}
+
+Gateway::~Gateway() {
+  LogFailure(triton::Api().TRITONSERVER_ResponseAllocatorDelete(allocator_), "Unable to delete an allocator");
+}
+
+// Not ServerModelIsReady in the first place: newer cores ask the model itself from there, which may take its
+// time, and this runs on a thread that may not wait.
+void Gateway::CheckModel(const std::string& name, std::int64_t version) const {
+  const auto& api = triton::Api();
+  std::uint32_t flags = 0;
+  TRITONSERVER_Error* not_served =
+      api.TRITONSERVER_ServerModelTransactionProperties(server_, name.c_str(), version, &flags, nullptr);
+  if (not_served != nullptr) {
+    api.TRITONSERVER_ErrorDelete(not_served);
+    bool ready = false;
+    Check(api.TRITONSERVER_ServerModelIsReady(server_, name.c_str(), version, &ready));
+    throw ipc::Error(ipc::Code::kNotFound,
+                     "Failed for execute the inference request. Model '" + name + "' is not ready.");
+  }
+  if ((flags & TRITONSERVER_TXN_DECOUPLED) != 0) {
+    throw ipc::Error(ipc::Code::kUnsupported,
+                     "Model " + name +
+                         " is using the decoupled. The current BLS request call doesn't support models using "
+                         "the decoupled transaction policy. Please use 'decoupled=True' argument to the "
+                         "'exec' or 'async_exec' calls for decoupled models.'");
+  }
+}
+
+void Gateway::Enter() noexcept {
+  const std::scoped_lock lock(mutex_);
+  ++calls_;
+}
+
+void Gateway::Leave() noexcept {
+  const std::scoped_lock lock(mutex_);
+  if (--calls_ == 0) {
+    none_left_.notify_all();
+  }
+}
+
+void Gateway::AwaitNone(ipc::Deadline deadline) noexcept {
+  std::unique_lock lock(mutex_);
+  none_left_.wait_for(lock, deadline.Left(std::chrono::hours(24)), [this] { return calls_ == 0; });
+}
+
+}  // namespace tpb::backend::bls

@@ -1,0 +1,44 @@
+// The way from a model into core: submits requests to other models of the same server.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <string>
+
+#include "ipc/deadline.h"
+#include "triton_c_api/types.h"
+
+namespace tpb::backend::bls {
+
+// One per attached stub, whose conversations share it with every call through it.
+class Gateway {
+ public:
+  explicit Gateway(TRITONSERVER_Server* server);
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
+  Gateway(Gateway&&) = delete;
+  Gateway& operator=(Gateway&&) = delete;
+  ~Gateway();
+
+  [[nodiscard]] TRITONSERVER_Server* server() const noexcept { return server_; }
+  [[nodiscard]] TRITONSERVER_ResponseAllocator* allocator() const noexcept { return allocator_; }
+
+  // Throws ipc::Error, with the text that callers know, unless the model is ready and answers each request
+  // once.
+  void CheckModel(const std::string& name, std::int64_t version) const;
+
+  // Calls that core works on; any thread.
+  void Enter() noexcept;
+  void Leave() noexcept;
+  void AwaitNone(ipc::Deadline deadline) noexcept;
+
+ private:
+  TRITONSERVER_Server* const server_;
+  TRITONSERVER_ResponseAllocator* const allocator_;
+  std::mutex mutex_;
+  std::condition_variable none_left_;
+  std::uint64_t calls_ = 0;  // under mutex_
+};
+
+}  // namespace tpb::backend::bls

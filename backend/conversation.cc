@@ -1,0 +1,77 @@
+#include "backend/conversation.h"
+
+#include <chrono>
+#include <utility>
+
+#include "ipc/error.h"
+
+namespace tpb::backend {
+namespace {
+
+constexpr std::chrono::seconds kEventsPatience{5};
+
+}  // namespace
+
+std::shared_ptr<Conversation> Conversation::Create(const Options& options) {
+  auto channel = ipc::ServerChannel::Create(
+      {.name = options.region_name, .max_bytes = options.max_bytes, .event_slots = options.event_slots});
+  return std::shared_ptr<Conversation>(new Conversation(std::move(channel), options));
+}
+
+Conversation::Conversation(std::unique_ptr<ipc::ServerChannel> channel, const Options& options)
+    : label_(options.label), channel_(std::move(channel)), calls_(options.gateway) {}
+
+bool Conversation::HandleEvents(int limit) {
+  auto& events = channel_->events();
+  for (; limit > 0; --limit) {
+    const auto slot = events.Peek();
+    if (!slot) {
+      return false;
+    }
+    HandleEvent(*slot);
+    events.Advance();
+    {
+      const std::scoped_lock lock(events_mutex_);
+      ++events_handled_;
+    }
+    events_wake_.notify_all();
+  }
+  return true;
+}
+
+void Conversation::HandleEvent(const ipc::Slot& slot) {
+  switch (static_cast<ipc::MessageKind>(slot.kind)) {
+    case ipc::MessageKind::kRelease:
+      if (!leases_.Release(slot.id, slot.sent_before)) {
+        CountDropped();
+      }
+      return;
+    case ipc::MessageKind::kCall:
+      calls_.Start(shared_from_this(), slot.id, channel_->CopyBody(slot));
+      return;
+    default:
+      throw ipc::ProtocolError("the stub process sent an event of kind " + std::to_string(slot.kind));
+  }
+}
+
+// What the stub sent before its reply is dealt with before the reply is.
+void Conversation::AwaitEvents(std::uint64_t count, const std::atomic<bool>& gone) {
+  std::unique_lock lock(events_mutex_);
+  const auto handled = [&] { return events_handled_ >= count || gone.load(std::memory_order_acquire); };
+  // The service thread never blocks, so a count that it does not reach soon was never sent.
+  if (!events_wake_.wait_for(lock, kEventsPatience, handled)) {
+    throw ipc::ProtocolError("the stub process claims " + std::to_string(count) + " events, it sent " +
+                             std::to_string(events_handled_));
+  }
+}
+
+void Conversation::Wake() noexcept {
+  {
+    const std::scoped_lock lock(events_mutex_);
+  }
+  events_wake_.notify_all();
+}
+
+void Conversation::Close() noexcept { calls_.CancelAll(); }
+
+}  // namespace tpb::backend

@@ -1,0 +1,225 @@
+#include "backend/listener.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "backend/supervisor/thread.h"
+#include "ipc/error.h"
+#include "ipc/handshake.h"
+#include "ipc/peer.h"
+#include "ipc/socket.h"
+
+namespace tpb::backend {
+namespace {
+
+constexpr std::size_t kMaxSocketMessage = 16384;
+constexpr int kEventsAtOnce = 1024;
+constexpr int kLookAgainMs = 1000;  // without a pidfd, the end of a process is looked for this often
+// Each has a channel of its own: address space, not memory.
+constexpr std::size_t kMaxChildren = 64;
+
+int NewEventfd() {
+  const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (fd < 0) {
+    ipc::ThrowErrno("Unable to create an eventfd for a stub process", errno);
+  }
+  return fd;
+}
+
+void Drain(int eventfd) {
+  eventfd_t count = 0;
+  ::eventfd_read(eventfd, &count);
+}
+
+}  // namespace
+
+Listener::Listener(Options options, const StubProcess& process, int socket,
+                   std::shared_ptr<Conversation> conversation, std::atomic<bool>& ending)
+    : options_(std::move(options)),
+      process_(process),
+      socket_(socket),
+      conversation_(std::move(conversation)),
+      ending_(ending),
+      stop_(NewEventfd()) {}
+
+void Listener::Start() {
+  thread_ = StartThread("tpb-service", [this] { Run(); });
+}
+
+void Listener::Stop() noexcept {
+  ::eventfd_write(stop_.get(), 1);
+  if (thread_.joinable()) {
+    thread_.join();
+  }
+}
+
+void Listener::Run() noexcept {
+  try {
+    Listen();
+  } catch (const std::exception& error) {
+    options_.condemn(error.what());
+  }
+  conversation_->Close();
+  while (!children_.empty()) {
+    Dismiss(children_.begin()->first);
+  }
+}
+
+void Listener::WatchStub() {
+  poller_.Add(process_.pidfd(), [this] { process_ended_ = true; });
+  poller_.Add(socket_, [this] { ReadStubSocket(); });
+  poller_.Add(conversation_->channel().eventfd(), [this] { Drain(conversation_->channel().eventfd()); });
+  poller_.Add(stop_.get(), [this] { stopped_ = true; });
+}
+
+void Listener::Listen() {
+  WatchStub();
+  const int patience = process_.pidfd() >= 0 ? -1 : kLookAgainMs;
+  while (!process_ended_) {
+    const bool more = HandleEvents();
+    const bool handled = poller_.Wait(more ? 0 : patience);
+    conversation_->channel().events().Awake();
+    for (const auto& [socket, child] : children_) {
+      child.conversation->channel().events().Awake();
+    }
+    if (stopped_) {
+      conversation_->HandleEvents(kEventsAtOnce);
+      return;
+    }
+    if (!handled && !more && process_.Ended()) {
+      break;
+    }
+  }
+  conversation_->HandleEvents(kEventsAtOnce);
+  ReadLastWords();
+  if (!ending_.exchange(true)) {
+    options_.complain("the stub process of '" + options_.label + "' (pid " + std::to_string(process_.pid()) +
+                      ") " + process_.DescribeEnd());
+  }
+  process_.KillGroup();  // workers that the model has started
+  options_.gone();
+}
+
+// True when there may be more: one that floods its ring does not keep the thread from looking at the rest.
+bool Listener::HandleEvents() {
+  bool more =
+      conversation_->HandleEvents(kEventsAtOnce) || !conversation_->channel().events().PrepareToSleep();
+  for (auto next = children_.begin(); next != children_.end();) {
+    const auto& [socket, child] = *next++;  // a child may be dismissed
+    try {
+      more |= child.conversation->HandleEvents(kEventsAtOnce) ||
+              !child.conversation->channel().events().PrepareToSleep();
+    } catch (const ipc::Error& error) {
+      options_.complain("a forked child of the stub process of '" + options_.label +
+                        "' is not listened to any more: " + error.message());
+      Dismiss(socket);
+    }
+  }
+  return more;
+}
+
+// After the handshake the stub uses the socket to say why it cannot go on, to pass on a forked child's, or to
+// close it.
+void Listener::ReadStubSocket() {
+  bool closed = false;
+  TakeMessage(socket_, closed);
+  if (closed && ending_) {
+    poller_.Remove(socket_);  // it may still be busy leaving
+  } else if (closed) {
+    const int pidfd = process_.pidfd();
+    ipc::WaitReadable(&pidfd, 1, ipc::Deadline::After(std::chrono::seconds(1)));
+    throw ipc::Error(ipc::Code::kUnavailable, "it closed its connection and " + process_.DescribeEnd());
+  }
+}
+
+void Listener::ReadChildSocket(int socket) {
+  bool closed = true;
+  try {
+    TakeMessage(socket, closed);
+  } catch (const ipc::Error& error) {
+    options_.complain("a forked child of the stub process of '" + options_.label + "': " + error.message());
+  }
+  if (closed) {
+    Dismiss(socket);
+  }
+}
+
+void Listener::TakeMessage(int socket, bool& closed) {
+  auto received = ipc::ReceiveMessage(socket, kMaxSocketMessage, 1, ipc::Patience::kNone);
+  closed = received.bytes.empty();
+  if (closed) {
+    return;
+  }
+  const std::string_view text(reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size());
+  if (ipc::IsChild(text) && received.descriptors.size() == 1) {
+    Admit(std::move(received.descriptors[0]));
+  } else if (const std::string failure = ipc::FailureText(text); !failure.empty()) {
+    KeepFailure(failure);
+  } else {
+    throw ipc::ProtocolError("the stub process sent an unknown message on its socket");
+  }
+}
+
+// A forked child of the model wants to talk to the server: it gets a channel of its own.
+void Listener::Admit(ipc::UniqueFd socket) {
+  const int fd = socket.get();
+  try {
+    if (children_.size() >= kMaxChildren) {
+      throw ipc::Error(ipc::Code::kUnavailable, std::to_string(kMaxChildren) +
+                                                    " forked children of this model already talk to the "
+                                                    "server, which is as many as may");
+    }
+    ipc::ReceiveStubHello(fd, options_.package_version, ipc::Patience::kNone);
+    auto conversation = Conversation::Create(options_.channel);
+    const ipc::UniqueFd own_pidfd = ipc::OpenPidfd(::getpid());
+    ipc::SendServerHello(fd, options_.package_version, conversation->channel().layout(),
+                         conversation->channel().memfd(), conversation->channel().eventfd(), own_pidfd.get());
+    poller_.Add(fd, [this, fd] { ReadChildSocket(fd); });
+    const int eventfd = conversation->channel().eventfd();
+    poller_.Add(eventfd, [eventfd] { Drain(eventfd); });
+    children_.emplace(fd, Child{.socket = std::move(socket), .conversation = std::move(conversation)});
+  } catch (const ipc::Error& error) {
+    poller_.Remove(fd);
+    ipc::SendFailure(fd, error.message());
+    options_.complain("a forked child of the stub process of '" + options_.label +
+                      "' gets no channel: " + error.message());
+  }
+}
+
+void Listener::Dismiss(int socket) noexcept {
+  auto child = children_.extract(socket);
+  poller_.Remove(socket);
+  if (!child.empty()) {
+    poller_.Remove(child.mapped().conversation->channel().eventfd());
+    child.mapped().conversation->Close();
+  }
+}
+
+// A process that has ended may have left a message behind.
+void Listener::ReadLastWords() noexcept {
+  try {
+    bool closed = ipc::PeerClosed(socket_);
+    while (!closed && ipc::WaitReadable(&socket_, 1, ipc::Deadline::After(std::chrono::seconds(0))) == 0) {
+      TakeMessage(socket_, closed);
+    }
+  } catch (const std::exception& error) {
+    options_.complain("the last message of the stub process of '" + options_.label + "': " + error.what());
+  }
+}
+
+void Listener::KeepFailure(const std::string& failure) {
+  options_.complain("stub process of '" + options_.label + "': " + failure);
+  const std::scoped_lock lock(failure_mutex_);
+  failure_ = failure;
+}
+
+std::string Listener::failure() const {
+  const std::scoped_lock lock(failure_mutex_);
+  return failure_;
+}
+
+}  // namespace tpb::backend
