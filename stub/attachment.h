@@ -1,17 +1,16 @@
-// One connection of this process to a server, for one model instance. A process may have several.
+// One model instance in this process: its connection to the server, the thread that watches the server, and
+// the loop that serves. A process may have several.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
-#include <atomic>
 #include <memory>
-#include <string>
 #include <string_view>
 
-#include "ipc/channel.h"
+#include "ipc/handshake.h"
 #include "ipc/unique_fd.h"
+#include "stub/connection.h"
 #include "stub/fork.h"
-#include "stub/lease.h"
 #include "stub/watcher.h"
 
 namespace tpb::stub {
@@ -39,11 +38,8 @@ class Attachment {
   Attachment(ipc::UniqueFd socket, ipc::Welcome welcome, bool owned);
 
   const Birthplace birthplace_;
-  std::atomic<bool> peer_gone_{false};
-  ipc::UniqueFd socket_;
-  std::shared_ptr<ipc::StubChannel> channel_;  // shared with the book
-  std::shared_ptr<LeaseBook> book_;            // shared with the leases
-  std::unique_ptr<Watcher> watcher_;           // uses all of the above
+  std::shared_ptr<Connection> connection_;  // shared with calls in flight
+  std::unique_ptr<Watcher> watcher_;        // uses all of the above
   bool used_ = false;
 };
 

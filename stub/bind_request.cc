@@ -8,6 +8,7 @@
 
 #include "ipc/error.h"
 #include "stub/bindings.h"
+#include "stub/bls.h"
 #include "stub/request.h"
 
 namespace tpb::stub {
@@ -48,6 +49,14 @@ std::shared_ptr<InferenceRequest> MakeRequest(std::string request_id, const py::
                      .parameters = ParametersFromPython(parameters)});
 }
 
+std::shared_ptr<InferenceResponse> Exec(const InferenceRequest& request, bool decoupled) {
+  if (decoupled) {
+    throw ipc::Error(ipc::Code::kUnsupported,
+                     "exec(decoupled=True) is not supported by this version of triton-python-backend");
+  }
+  return RunInference(request);
+}
+
 }  // namespace
 
 void BindRequest(py::module_& module) {
@@ -64,7 +73,8 @@ void BindRequest(py::module_& module) {
       .def("set_flags", &InferenceRequest::set_flags, py::arg("flags"))
       .def("timeout", &InferenceRequest::timeout)
       .def("parameters", &InferenceRequest::ParametersJson)
-      .def("requested_output_names", &InferenceRequest::RequestedOutputNames);
+      .def("requested_output_names", &InferenceRequest::RequestedOutputNames)
+      .def("exec", &Exec, py::arg("decoupled") = false);
 }
 
 }  // namespace tpb::stub

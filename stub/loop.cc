@@ -38,8 +38,8 @@ void PrintTraceback(const py::error_already_set& error) {
 void Loop::Run() {
   while (true) {
     const ipc::Slot work = Next();
-    const std::vector<std::byte> body = context_.channel.CopyBody(work);
-    context_.channel.work().Advance();
+    const std::vector<std::byte> body = connection_->channel().CopyBody(work);
+    connection_->channel().work().Advance();
     switch (static_cast<MessageKind>(work.kind)) {
       case MessageKind::kExecute:
         Execute(work, body);
@@ -58,13 +58,13 @@ void Loop::Run() {
 }
 
 ipc::Slot Loop::Next() {
-  auto& work = context_.channel.work();
+  auto& work = connection_->channel().work();
   if (const auto slot = work.Peek()) {
     return *slot;
   }
   const py::gil_scoped_release no_gil;
   while (true) {
-    if (work.Wait(ipc::Deadline::Never(), context_.peer_gone) == ipc::WaitResult::kPeerGone) {
+    if (work.Wait(ipc::Deadline::Never(), connection_->gone()) == ipc::WaitResult::kPeerGone) {
       throw Error(ipc::Code::kUnavailable, "the server is gone");
     }
     if (const auto slot = work.Peek()) {
@@ -83,6 +83,7 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
       answer = model_.AutoComplete(load);
     } else {
       max_batch_size = model_.Initialize(load);
+      connection_->AllowCalls(true);
     }
     LeaveInForkedChild();
   } catch (const py::error_already_set& error) {
@@ -102,7 +103,7 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
 }
 
 void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
-  Batch batch = ReadBatch(body, context_.book);
+  Batch batch = ReadBatch(body, connection_->book());
   std::vector<Answer> answers;
   std::optional<Error> failure;
   try {
@@ -124,8 +125,8 @@ void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
   if (!failure) {
     try {
       // First what the server has read, so that the same warm memory is used again and again.
-      context_.channel.replies().Reclaim();
-      auto blocks = CopyOutputs(*context_.channel.arena(), answers);
+      connection_->channel().replies().Reclaim();
+      auto blocks = CopyOutputs(*connection_->channel().arena(), answers);
       ipc::Reply reply;
       reply.kept = kept;
       reply.responses = ToWire(answers);
@@ -143,6 +144,7 @@ void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
 }
 
 void Loop::Finalize(const ipc::Slot& work) {
+  connection_->AllowCalls(false);
   try {
     model_.Finalize();
     LeaveInForkedChild();
@@ -152,7 +154,7 @@ void Loop::Finalize(const ipc::Slot& work) {
     }
     PrintTraceback(error);
   }
-  context_.before_end();
+  before_end_();
   Send(work, {}, {});
 }
 
@@ -170,12 +172,12 @@ void Loop::Send(const ipc::Slot& work, const ipc::Reply& reply, std::vector<ipc:
   ipc::Slot slot{};
   slot.kind = static_cast<std::uint32_t>(MessageKind::kReply);
   slot.id = work.id;
-  for (auto& block : ipc::PutBody(*context_.channel.arena(), writer_.bytes(), slot)) {
+  for (auto& block : ipc::PutBody(*connection_->channel().arena(), writer_.bytes(), slot)) {
     blocks.push_back(std::move(block));
   }
-  context_.book->Flush();
-  slot.sent_before = context_.channel.events().pushed();
-  if (!context_.channel.replies().TryPush(slot, blocks)) {
+  connection_->book()->Flush();
+  slot.sent_before = connection_->channel().events().pushed();
+  if (!connection_->channel().replies().TryPush(slot, blocks)) {
     // The server takes each answer before it sends more work.
     throw ipc::ProtocolError("the server does not take answers");
   }

@@ -3,30 +3,24 @@
 
 #include <pybind11/pybind11.h>
 
-#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
-#include "ipc/channel.h"
 #include "ipc/messages.h"
+#include "stub/connection.h"
 #include "stub/fork.h"
-#include "stub/lease.h"
 #include "stub/model.h"
 
 namespace tpb::stub {
 
 class Loop {
  public:
-  struct Context {
-    ipc::StubChannel& channel;
-    std::shared_ptr<LeaseBook> book;     // shared with the leases
-    const std::atomic<bool>& peer_gone;  // ends a wait, once the channel's work ring is woken
-    std::function<void()> before_end;    // called when the model is finalized, before the server learns of it
-  };
-  Loop(Context context, pybind11::object loader) : context_(std::move(context)), model_(std::move(loader)) {}
+  // `before_end` is called when the model is finalized, before the server learns of it.
+  Loop(std::shared_ptr<Connection> connection, std::function<void()> before_end, pybind11::object loader)
+      : connection_(std::move(connection)), before_end_(std::move(before_end)), model_(std::move(loader)) {}
 
   // With the GIL held; it is released while there is nothing to do. Returns after the model was finalized.
   // Throws when the server is gone or breaks the protocol, and in a forked child of the model, which must not
@@ -44,7 +38,8 @@ class Loop {
   // arena is full.
   void Send(const ipc::Slot& work, const ipc::Reply& reply, std::vector<ipc::Block> blocks);
 
-  Context context_;
+  const std::shared_ptr<Connection> connection_;  // shared with calls in flight
+  const std::function<void()> before_end_;
   Model model_;
   const Birthplace birthplace_;
   ipc::Writer writer_;

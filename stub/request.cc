@@ -89,4 +89,22 @@ bool InferenceRequest::Requests(std::string_view output) const noexcept {
   return std::ranges::find(requested_output_names_, output) != requested_output_names_.end();
 }
 
+ipc::Call InferenceRequest::ToCall() const {
+  ipc::Call call;
+  call.model_name = model_name_;
+  call.model_version = model_version_;
+  call.request.id = request_id_;
+  if (const auto* text = std::get_if<std::string>(&correlation_id_)) {
+    call.request.correlation_text = *text;
+    call.request.correlation_is_text = true;
+  } else {
+    call.request.correlation_id = std::get<std::uint64_t>(correlation_id_);
+  }
+  call.request.timeout_us = timeout_us_;
+  call.request.flags = flags_;
+  call.request.requested_outputs.assign(requested_output_names_.begin(), requested_output_names_.end());
+  call.request.parameters = ParametersToWire(parameters_);
+  return call;
+}
+
 }  // namespace tpb::stub

@@ -51,6 +51,11 @@ class InferenceRequest {
   [[nodiscard]] std::string ParametersJson() const;
   [[nodiscard]] std::set<std::string> RequestedOutputNames() const;
   [[nodiscard]] bool Requests(std::string_view output) const noexcept;
+  [[nodiscard]] const std::string& model_name() const noexcept { return model_name_; }
+  [[nodiscard]] const std::vector<std::shared_ptr<Tensor>>& inputs() const noexcept { return inputs_; }
+
+  // As a call to another model, but for the inputs; views into this object.
+  [[nodiscard]] ipc::Call ToCall() const;
 
  private:
   std::string request_id_;

@@ -24,27 +24,14 @@ class LeaseFinder {
       }
       at_ = at_ + 1 == leases_.size() ? 0 : at_ + 1;
     }
-    throw ipc::ProtocolError("input '" + std::string(tensor.name) + "' lies in lease " +
-                             std::to_string(tensor.lease) + ", which is not one of its batch");
+    throw ipc::ProtocolError("tensor '" + std::string(tensor.name) + "' lies in lease " +
+                             std::to_string(tensor.lease) + ", which is not one of its message");
   }
 
  private:
   const std::vector<std::shared_ptr<Lease>>& leases_;
   std::size_t at_ = 0;
 };
-
-std::vector<std::shared_ptr<Tensor>> MakeInputs(const ipc::Request& request, LeaseFinder& finder) {
-  std::vector<std::shared_ptr<Tensor>> inputs;
-  inputs.reserve(request.inputs.size());
-  for (const auto& tensor : request.inputs) {
-    if (tensor.place != ipc::Place::kServerArena) {
-      throw ipc::ProtocolError("input '" + std::string(tensor.name) + "' lies outside the server's arena");
-    }
-    // Without bytes there is nothing to hold on to.
-    inputs.push_back(std::make_shared<Tensor>(tensor, tensor.size == 0 ? nullptr : finder.Find(tensor)));
-  }
-  return inputs;
-}
 
 }  // namespace
 
@@ -65,6 +52,21 @@ bool Batch::Shared() const noexcept {
   return false;
 }
 
+std::vector<std::shared_ptr<Tensor>> MakeTensors(const std::vector<ipc::Tensor>& wire,
+                                                 const std::vector<std::shared_ptr<Lease>>& leases) {
+  LeaseFinder finder(leases);
+  std::vector<std::shared_ptr<Tensor>> tensors;
+  tensors.reserve(wire.size());
+  for (const auto& tensor : wire) {
+    if (tensor.place != ipc::Place::kServerArena) {
+      throw ipc::ProtocolError("tensor '" + std::string(tensor.name) + "' lies outside the server's arena");
+    }
+    // Without bytes there is nothing to hold on to.
+    tensors.push_back(std::make_shared<Tensor>(tensor, tensor.size == 0 ? nullptr : finder.Find(tensor)));
+  }
+  return tensors;
+}
+
 Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<LeaseBook>& book) {
   const ipc::Execute wire = ipc::DecodeExecute(message);
   Batch batch;
@@ -73,12 +75,11 @@ Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<LeaseB
   for (const auto& record : wire.leases) {
     batch.leases.push_back(std::make_shared<Lease>(book, record));
   }
-  LeaseFinder finder(batch.leases);
   py::list list(wire.requests.size());
   batch.requests.reserve(wire.requests.size());
   for (std::size_t i = 0; i < wire.requests.size(); ++i) {
-    batch.requests.push_back(
-        std::make_shared<InferenceRequest>(wire.requests[i], MakeInputs(wire.requests[i], finder)));
+    batch.requests.push_back(std::make_shared<InferenceRequest>(
+        wire.requests[i], MakeTensors(wire.requests[i].inputs, batch.leases)));
     list[i] = py::cast(batch.requests.back());
   }
   batch.list = std::move(list);

@@ -28,6 +28,10 @@ struct Batch {
   [[nodiscard]] bool Shared() const noexcept;
 };
 
+// The tensors of a message, which lie in blocks of the server. Throws ProtocolError for one that does not.
+std::vector<std::shared_ptr<Tensor>> MakeTensors(const std::vector<ipc::Tensor>& wire,
+                                                 const std::vector<std::shared_ptr<Lease>>& leases);
+
 // Throws ProtocolError for anything that the server may not send.
 Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<LeaseBook>& book);
 

@@ -96,24 +96,6 @@ std::uint64_t PlaceCopies(std::vector<Answer>& answers, std::uint64_t start) {
   return end;
 }
 
-ipc::Tensor ToWire(const Output& output) {
-  ipc::Tensor tensor;
-  tensor.name = output.name;
-  tensor.dtype = output.payload.dtype;
-  tensor.shape = output.payload.shape;
-  tensor.size = output.payload.bytes.size();
-  if (output.passed_through != nullptr) {
-    tensor.place = ipc::Place::kServerArena;
-    tensor.lease = output.passed_through->id();
-    tensor.offset =
-        static_cast<std::uint64_t>(output.payload.bytes.data() - output.passed_through->bytes().data());
-  } else {
-    tensor.place = ipc::Place::kStubArena;
-    tensor.offset = output.offset;
-  }
-  return tensor;
-}
-
 }  // namespace
 
 std::vector<Answer> ReadAnswers(const Batch& batch) {
@@ -186,6 +168,24 @@ std::vector<ipc::Block> CopyOutputs(ipc::Arena& arena, std::vector<Answer>& answ
   }
   CopyInto(block.data(), answers, block.offset());
   return blocks;
+}
+
+ipc::Tensor ToWire(const Output& output) {
+  ipc::Tensor tensor;
+  tensor.name = output.name;
+  tensor.dtype = output.payload.dtype;
+  tensor.shape = output.payload.shape;
+  tensor.size = output.payload.bytes.size();
+  if (output.passed_through != nullptr) {
+    tensor.place = ipc::Place::kServerArena;
+    tensor.lease = output.passed_through->id();
+    tensor.offset =
+        static_cast<std::uint64_t>(output.payload.bytes.data() - output.passed_through->bytes().data());
+  } else {
+    tensor.place = ipc::Place::kStubArena;
+    tensor.offset = output.offset;
+  }
+  return tensor;
 }
 
 std::vector<ipc::Response> ToWire(const std::vector<Answer>& answers) {

@@ -43,6 +43,9 @@ std::vector<std::uint64_t> SettleLeases(Batch& batch, std::vector<Answer>& answe
 // Copies the outputs that do not pass through into one block of `arena`. Throws Error when it is full.
 std::vector<ipc::Block> CopyOutputs(ipc::Arena& arena, std::vector<Answer>& answers);
 
+// Views into `output`, whose copy has its place.
+ipc::Tensor ToWire(const Output& output);
+
 // Views into `answers`.
 std::vector<ipc::Response> ToWire(const std::vector<Answer>& answers);
 

@@ -64,6 +64,16 @@ class InferenceRequest:
     def timeout(self) -> int: ...
     def parameters(self) -> str: ...
     def requested_output_names(self) -> set[str]: ...
+    def exec(self, decoupled: bool = False) -> InferenceResponse:
+        """Run this request on another model of the server, and wait for its response.
+
+        From `execute` on, until `finalize`; from any thread, and from a forked child of the model. The input
+        tensors go as they are at the call. What goes wrong, here or in the other model, is a response with
+        an error, which keeps the other model's code.
+
+        Raises:
+            TritonModelException: called before `initialize` has ended, in `finalize`, or without a server.
+        """
 
 class InferenceResponse:
     def __init__(

@@ -1,0 +1,80 @@
+// What this process shares with a server for one model instance: the socket, the channel over it and the
+// bookkeeping of both. Any thread may use it: calls to other models go through here.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "ipc/call_slots.h"
+#include "ipc/channel.h"
+#include "ipc/handshake.h"
+#include "ipc/unique_fd.h"
+#include "stub/fork.h"
+#include "stub/lease.h"
+
+namespace tpb::stub {
+
+// Shared by the attachment, by calls in flight and by the registry below.
+class Connection {
+ public:
+  Connection(ipc::UniqueFd socket, ipc::Welcome welcome);
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  Connection(Connection&&) = delete;
+  Connection& operator=(Connection&&) = delete;
+  ~Connection();
+
+  [[nodiscard]] int socket() const noexcept { return socket_.get(); }
+  [[nodiscard]] ipc::StubChannel& channel() noexcept { return *channel_; }
+  [[nodiscard]] const std::shared_ptr<LeaseBook>& book() const noexcept { return book_; }
+  [[nodiscard]] ipc::CallSlots& call_slots() noexcept { return call_slots_; }
+  [[nodiscard]] bool InForkedChild() const noexcept { return birthplace_.InForkedChild(); }
+
+  // The server is gone.
+  [[nodiscard]] bool Gone() const noexcept;
+  [[nodiscard]] const std::atomic<bool>& gone() const noexcept { return gone_; }
+  void MarkGone() noexcept;
+
+  // Between the end of initialize and the start of finalize.
+  [[nodiscard]] bool calls_allowed() const noexcept { return calls_allowed_.load(std::memory_order_relaxed); }
+  void AllowCalls(bool allowed) noexcept { calls_allowed_.store(allowed, std::memory_order_relaxed); }
+
+  std::uint64_t NextCallId() noexcept { return next_call_.fetch_add(1, std::memory_order_relaxed); }
+
+  // Hands an event over, with the blocks that it names; waits for room in the ring. Without the GIL. Throws
+  // Error when the server is gone.
+  void PushEvent(const ipc::Slot& slot, std::vector<ipc::Block>& blocks);
+
+  // The connection that calls from this thread go through: that of the instance which this thread serves,
+  // else the only one of the process, else null. In a forked child of a model it is one of the child's own,
+  // opened when it is first asked for. With the GIL held. Throws Error when the server refuses.
+  static std::shared_ptr<Connection> Current();
+
+  // Says which connection the calling thread serves, for as long as it lives. With the GIL held.
+  class Serving {
+   public:
+    explicit Serving(std::shared_ptr<Connection> connection);
+    Serving(const Serving&) = delete;
+    Serving& operator=(const Serving&) = delete;
+    Serving(Serving&&) = delete;
+    Serving& operator=(Serving&&) = delete;
+    ~Serving();
+
+   private:
+    const std::shared_ptr<Connection> connection_;
+  };
+
+ private:
+  const Birthplace birthplace_;
+  const ipc::UniqueFd socket_;
+  const std::shared_ptr<ipc::StubChannel> channel_;  // shared with the book
+  const std::shared_ptr<LeaseBook> book_;            // shared with the leases
+  ipc::CallSlots call_slots_;
+  std::atomic<bool> gone_{false};
+  std::atomic<bool> calls_allowed_{false};
+  std::atomic<std::uint64_t> next_call_{1};
+};
+
+}  // namespace tpb::stub
