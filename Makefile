@@ -27,7 +27,7 @@ PYTHON_ROOMS := triton_python triton_python_backend_utils
 SOURCES := pyproject.toml CMakeLists.txt LICENSE README.md \
 	$(shell find cmake $(CXX_ROOMS) $(PYTHON_ROOMS) -name __pycache__ -prune -o -print)
 CXX_FILES = $(shell find $(CXX_ROOMS) tests -name '*.cc' -o -name '*.h')
-EXAMPLE_SCRIPTS = examples/run_demo.py $(wildcard examples/*/client.py)
+EXAMPLE_SCRIPTS = examples/run_demo.py $(wildcard examples/*/*client.py)
 JOBS := $(shell nproc)
 
 .DEFAULT_GOAL := help
@@ -49,7 +49,7 @@ lint: $(INSTALLED)/lint build/dev/build.ninja ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PYTHON_ROOMS)
-	@# One run each: every example has a client.py.
+	@# One run each: several are called client.py.
 	set -e; for script in $(EXAMPLE_SCRIPTS); do $(BIN)/mypy $$script; done
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 	find $(CXX_ROOMS) -name '*.cc' -print0 | \

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parent
-NAMES = ("add_sub", "digits")
 PROTOCOLS = ("http", "grpc")
 COMMAND = Path(sys.executable).with_name("triton-python")
 READY_SECONDS = 180
@@ -31,6 +30,26 @@ CLIENT_SECONDS = 180
 LOG_TAIL_LINES = 60
 # Another program may take a port between the moment it was found free and the server's start.
 STARTS_TRIED = 3
+
+
+@dataclass(frozen=True)
+class Example:
+    """A model, its client, and the line that the client prints when all is well."""
+
+    folder: str
+    passed: str
+    kind: str = ""  # the start of its files' names, where a folder holds several examples
+    needs: tuple[str, ...] = ()  # other examples whose models it calls
+
+    def file(self, name: str) -> Path:
+        return EXAMPLES / self.folder / f"{self.kind}{name}"
+
+
+DEMOS = {
+    "add_sub": Example("add_sub", "PASS: add_sub"),
+    "digits": Example("digits", "PASS: digits"),
+    "bls_sync": Example("bls", "PASS: BLS Sync", kind="sync_", needs=("add_sub",)),
+}
 
 
 class DemoError(Exception):
@@ -65,7 +84,7 @@ PORT_NAMES = ("http", "grpc", "metrics")
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(NAMES)
+    names = sys.argv[1:] or list(DEMOS)
     # Leave through the `finally` blocks when `make` is told to stop.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="triton-python-demo-") as scratch:
@@ -96,12 +115,13 @@ def check_command() -> None:
 def lay_out_repository(repository: Path, names: list[str]) -> Path:
     """Gives each example the layout that Triton wants: NAME/config.pbtxt and NAME/1/model.py."""
     for name in names:
-        if not (EXAMPLES / name / "model.py").is_file():
-            raise DemoError(f"there is no example {name!r}; there are {', '.join(NAMES)}")
+        if name not in DEMOS:
+            raise DemoError(f"there is no example {name!r}; there are {', '.join(DEMOS)}")
+        lay_out_repository(repository, list(DEMOS[name].needs))
         version = repository / name / "1"
-        version.mkdir(parents=True)
-        shutil.copy(EXAMPLES / name / "config.pbtxt", version.parent)
-        shutil.copy(EXAMPLES / name / "model.py", version)
+        version.mkdir(parents=True, exist_ok=True)
+        shutil.copy(DEMOS[name].file("config.pbtxt"), version.parent / "config.pbtxt")
+        shutil.copy(DEMOS[name].file("model.py"), version / "model.py")
     return repository
 
 
@@ -155,7 +175,8 @@ def wait_until_ready(server: subprocess.Popen[bytes], ports: Ports, log: Path) -
 
 
 def run_client(name: str, protocol: str, port: int) -> None:
-    command = [sys.executable, str(EXAMPLES / name / "client.py")]
+    example = DEMOS[name]
+    command = [sys.executable, str(example.file("client.py"))]
     command += ["--protocol", protocol, "--url", f"127.0.0.1:{port}"]
     # gRPC would ask a configured proxy for the loopback address, too.
     environment = {**os.environ, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
@@ -169,7 +190,7 @@ def run_client(name: str, protocol: str, port: int) -> None:
     for line in lines:
         if not line.startswith("PASS"):
             print(f"  {line}")
-    if client.returncode != 0 or f"PASS: {name}" not in lines:
+    if client.returncode != 0 or example.passed not in lines:
         print(client.stderr, file=sys.stderr)
         raise DemoError(f"{name} over {protocol}: the client ended with status {client.returncode}")
     print(f"PASS: {name} over {protocol}", flush=True)

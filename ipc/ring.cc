@@ -115,10 +115,7 @@ void RingConsumer::Advance() noexcept {
   control_.consumer.head.store(head_, std::memory_order_release);
 }
 
-WaitResult RingConsumer::Wait(Deadline deadline, const std::atomic<bool>& peer_gone) {
-  if (LookForMessage()) {
-    return WaitResult::kMessage;
-  }
+WaitResult RingConsumer::Sleep(Deadline deadline, const std::atomic<bool>& peer_gone) {
   while (true) {
     const std::uint32_t doorbell = control_.consumer.doorbell.load(std::memory_order_acquire);
     if (!PrepareToSleep()) {
@@ -138,7 +135,7 @@ WaitResult RingConsumer::Wait(Deadline deadline, const std::atomic<bool>& peer_g
   }
 }
 
-bool RingConsumer::LookForMessage() const noexcept {
+bool RingConsumer::Look() const noexcept {
   const auto until = Deadline::Clock::now() + kLookFor;
   do {
     if (control_.producer.tail.load(std::memory_order_acquire) != head_) {

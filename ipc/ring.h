@@ -76,7 +76,13 @@ class RingConsumer {
   // Looks for a message for some microseconds, then sleeps until there is one, the deadline has passed or
   // `peer_gone` is set and Wake() was called. Looks again by itself once a second: a hostile peer can move a
   // waiter to another futex.
-  WaitResult Wait(Deadline deadline, const std::atomic<bool>& peer_gone);
+  WaitResult Wait(Deadline deadline, const std::atomic<bool>& peer_gone) {
+    return Look() ? WaitResult::kMessage : Sleep(deadline, peer_gone);
+  }
+
+  // The two halves of Wait(): true when a message came.
+  [[nodiscard]] bool Look() const noexcept;
+  WaitResult Sleep(Deadline deadline, const std::atomic<bool>& peer_gone);
 
   // Ends a Wait() of another thread of this process, so that it looks at `peer_gone`.
   void Wake() noexcept;
@@ -87,8 +93,6 @@ class RingConsumer {
   void Awake() noexcept;
 
  private:
-  bool LookForMessage() const noexcept;
-
   RingControl& control_;
   const Slot* const slots_;
   const std::uint32_t capacity_;

@@ -76,6 +76,7 @@ void Connection::MarkGone() noexcept {
 }
 
 void Connection::PushEvent(const ipc::Slot& slot, std::vector<ipc::Block>& blocks) {
+  book_->Flush();
   while (!channel_->events().TryPush(slot, blocks)) {
     if (Gone()) {
       throw ipc::Error(ipc::Code::kUnavailable, "the server is gone");

@@ -7,6 +7,12 @@
 #include "ipc/error.h"
 
 namespace tpb::stub {
+namespace {
+
+constexpr std::size_t kToldTogether = 64;
+constexpr std::size_t kBytesToldTogether = std::size_t{256} << 10;
+
+}  // namespace
 
 LeaseBook::~LeaseBook() {
   if (birthplace_.InForkedChild()) {
@@ -16,14 +22,18 @@ LeaseBook::~LeaseBook() {
   }
 }
 
-void LeaseBook::Release(std::uint64_t lease) noexcept {
+void LeaseBook::Release(std::uint64_t lease, std::size_t size) noexcept {
   if (birthplace_.InForkedChild()) {
     return;
   }
   try {
     const std::scoped_lock lock(mutex_);
     ended_.push_back(lease);
-    FlushLocked();
+    ended_bytes_ += size;
+    if (idle_.load(std::memory_order_relaxed) || ended_.size() >= kToldTogether ||
+        ended_bytes_ >= kBytesToldTogether) {
+      FlushLocked();
+    }
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
     // Out of memory, or a ring that the server broke. The block stays with the server until the attachment
     // ends.
@@ -39,6 +49,15 @@ void LeaseBook::Flush() noexcept {
   }
 }
 
+void LeaseBook::SetIdle() noexcept {
+  {
+    // Under the mutex: a release is either seen here, or sees that nobody will come by.
+    const std::scoped_lock lock(mutex_);
+    idle_.store(true, std::memory_order_relaxed);
+  }
+  Flush();
+}
+
 void LeaseBook::FlushLocked() {
   std::vector<ipc::Block> no_blocks;
   while (!ended_.empty()) {
@@ -51,6 +70,7 @@ void LeaseBook::FlushLocked() {
     }
     ended_.pop_back();
   }
+  ended_bytes_ = 0;
 }
 
 Lease::Lease(std::shared_ptr<LeaseBook> book, const ipc::LeaseRecord& record)
@@ -60,7 +80,7 @@ Lease::Lease(std::shared_ptr<LeaseBook> book, const ipc::LeaseRecord& record)
 
 Lease::~Lease() {
   if (kept_.load(std::memory_order_acquire)) {
-    book_->Release(id_);
+    book_->Release(id_, bytes_.size());
   }
 }
 

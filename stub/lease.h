@@ -27,10 +27,17 @@ class LeaseBook {
   LeaseBook& operator=(LeaseBook&&) = delete;
   ~LeaseBook();
 
-  // Any thread, with or without the GIL; never waits. With a full ring the news wait for the next call of
-  // either.
-  void Release(std::uint64_t lease) noexcept;
+  // A block of `size` bytes is not needed any more. Any thread, with or without the GIL; never waits. Each
+  // message wakes the server, so while the thread that serves is busy small blocks are told of together,
+  // with the next message or when it has nothing to do. With a full ring the news wait for the next call.
+  void Release(std::uint64_t lease, std::size_t size) noexcept;
+
+  // Tells of everything now.
   void Flush() noexcept;
+
+  // The thread that serves is about to sleep, which tells of everything; or has work again.
+  void SetIdle() noexcept;
+  void SetBusy() noexcept { idle_.store(false, std::memory_order_relaxed); }
 
   [[nodiscard]] const ipc::StubChannel& channel() const noexcept { return *channel_; }
 
@@ -41,6 +48,8 @@ class LeaseBook {
   std::shared_ptr<ipc::StubChannel> channel_;
   std::mutex mutex_;
   std::vector<std::uint64_t> ended_;  // not told yet
+  std::size_t ended_bytes_ = 0;       // of those
+  std::atomic<bool> idle_{true};      // nobody will come by and tell
 };
 
 // One block. Shared by the batch, the tensors that were not read yet, and the arrays that are views of it.

@@ -63,11 +63,15 @@ ipc::Slot Loop::Next() {
     return *slot;
   }
   const py::gil_scoped_release no_gil;
+  if (!work.Look()) {
+    connection_->book()->SetIdle();
+  }
   while (true) {
-    if (work.Wait(ipc::Deadline::Never(), connection_->gone()) == ipc::WaitResult::kPeerGone) {
+    if (work.Sleep(ipc::Deadline::Never(), connection_->gone()) == ipc::WaitResult::kPeerGone) {
       throw Error(ipc::Code::kUnavailable, "the server is gone");
     }
     if (const auto slot = work.Peek()) {
+      connection_->book()->SetBusy();
       return *slot;
     }
   }
@@ -175,7 +179,6 @@ void Loop::Send(const ipc::Slot& work, const ipc::Reply& reply, std::vector<ipc:
   for (auto& block : ipc::PutBody(*connection_->channel().arena(), writer_.bytes(), slot)) {
     blocks.push_back(std::move(block));
   }
-  connection_->book()->Flush();
   slot.sent_before = connection_->channel().events().pushed();
   if (!connection_->channel().replies().TryPush(slot, blocks)) {
     // The server takes each answer before it sends more work.
