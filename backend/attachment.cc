@@ -134,6 +134,7 @@ std::optional<ipc::Slot> Attachment::AwaitReply(std::uint64_t id, ipc::Deadline 
     // A late, duplicate or unknown answer is nobody's.
     conversation_->CountDropped();
     replies.Advance();
+    leases().Settle({}, {});
   }
 }
 
