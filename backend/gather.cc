@@ -6,6 +6,8 @@
 
 #include "backend/parameter.h"
 #include "backend/triton_error.h"
+#include "ipc/bytes.h"
+#include "ipc/dtype.h"
 #include "ipc/messages.h"
 
 namespace tpb::backend {
@@ -205,11 +207,27 @@ void CopyInput(const Input& input, const ipc::Tensor& tensor, std::byte* to,
   }
 }
 
+// A client's BYTES tensor may be malformed. The stub, which can write to the copy, harms only itself by that.
+void CheckBytes(const ipc::Tensor& tensor, const std::byte* copied) {
+  const std::string name = "inference input '" + std::string(tensor.name) + "'";
+  const auto count = ipc::ElementCount(tensor.shape);
+  if (!count) {
+    throw ipc::Error(ipc::Code::kInvalidArg, name + " has an impossible shape");
+  }
+  if (const std::string fault = ipc::FaultOfBytes({copied, tensor.size}, *count, name); !fault.empty()) {
+    throw ipc::Error(ipc::Code::kInvalidArg, fault);
+  }
+}
+
 void CopyInputs(Asked& asked, const std::vector<Group>& groups, const std::string& instance_name) {
   for (std::size_t i = 0; i < asked.inputs.size(); ++i) {
     ipc::Tensor& tensor = asked.message.inputs[i];
     const Group& group = groups[asked.inputs[i].group];
-    CopyInput(asked.inputs[i], tensor, group.data + tensor.offset, instance_name);
+    std::byte* const to = group.data + tensor.offset;
+    CopyInput(asked.inputs[i], tensor, to, instance_name);
+    if (tensor.dtype == ipc::DataType::kBytes) {
+      CheckBytes(tensor, to);
+    }
     tensor.lease = group.lease;
     tensor.offset += group.base;
   }

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "backend/triton_error.h"
+#include "ipc/bytes.h"
+#include "ipc/dtype.h"
 
 namespace tpb::backend {
 namespace {
@@ -38,31 +40,27 @@ class PendingResponse {
 
 std::string Describe(const ipc::Tensor& tensor) { return "output '" + std::string(tensor.name) + "'"; }
 
-// The bytes that a tensor of this shape has, for types of a fixed size.
-std::uint64_t ExpectedSize(const ipc::Tensor& tensor) {
-  std::uint64_t size = ipc::ElementSize(tensor.dtype);
-  for (const std::int64_t dimension : tensor.shape) {
-    if (dimension < 0 || __builtin_mul_overflow(size, static_cast<std::uint64_t>(dimension), &size)) {
-      throw ipc::ProtocolError("the stub process describes " + Describe(tensor) +
-                               " with an impossible shape");
-    }
-  }
-  return size;
-}
-
 void CheckOutput(const ipc::Tensor& tensor) {
-  if (ipc::ElementSize(tensor.dtype) == 0) {
-    throw ipc::Error(ipc::Code::kUnsupported,
-                     Describe(tensor) + " has data type " + std::string(ipc::DataTypeName(tensor.dtype)) +
-                         ", which this version of the Python backend does not support");
-  }
   if (tensor.memory_type == ipc::MemoryType::kGpu) {
     throw ipc::ProtocolError("the stub process describes " + Describe(tensor) + " in GPU memory");
   }
-  if (const std::uint64_t expected = ExpectedSize(tensor); expected != tensor.size) {
+  const auto size = ipc::ByteSize(tensor.dtype, tensor.shape);
+  if (!size || !ipc::ElementCount(tensor.shape)) {
+    throw ipc::ProtocolError("the stub process describes " + Describe(tensor) + " with an impossible shape");
+  }
+  if (tensor.dtype != ipc::DataType::kBytes && *size != tensor.size) {
     throw ipc::ProtocolError("the stub process describes " + Describe(tensor) + " with " +
                              std::to_string(tensor.size) + " bytes, its shape needs " +
-                             std::to_string(expected));
+                             std::to_string(*size));
+  }
+}
+
+// `copied` is out of the stub's reach: what is right now stays so. Only our own code in the stub encodes
+// these tensors, never the model's, so one that is wrong is as much a lie as a wrong size is.
+void CheckBytes(const ipc::Tensor& tensor, std::span<const std::byte> copied) {
+  const std::uint64_t count = ipc::ElementCount(tensor.shape).value_or(0);
+  if (const std::string fault = ipc::FaultOfBytes(copied, count, Describe(tensor)); !fault.empty()) {
+    throw ipc::ProtocolError("the stub process sent a BYTES tensor that is none: " + fault);
   }
 }
 
@@ -87,6 +85,9 @@ void AddOutput(TRITONBACKEND_Response* response, const ipc::Tensor& tensor, cons
   }
   if (!payload.empty()) {
     std::memcpy(buffer, payload.data(), payload.size());
+  }
+  if (tensor.dtype == ipc::DataType::kBytes) {
+    CheckBytes(tensor, {static_cast<const std::byte*>(buffer), payload.size()});
   }
 }
 

@@ -33,9 +33,26 @@ const Entry& Find(DataType dtype) noexcept {
   return index < kEntries.size() ? kEntries[index] : kEntries[0];
 }
 
+std::optional<std::uint64_t> Product(std::uint64_t product, std::span<const std::int64_t> shape) noexcept {
+  for (const std::int64_t dim : shape) {
+    if (dim < 0 || __builtin_mul_overflow(product, static_cast<std::uint64_t>(dim), &product)) {
+      return std::nullopt;
+    }
+  }
+  return product;
+}
+
 }  // namespace
 
 std::size_t ElementSize(DataType dtype) noexcept { return Find(dtype).element_size; }
+
+std::optional<std::uint64_t> ElementCount(std::span<const std::int64_t> shape) noexcept {
+  return Product(1, shape);
+}
+
+std::optional<std::uint64_t> ByteSize(DataType dtype, std::span<const std::int64_t> shape) noexcept {
+  return Product(ElementSize(dtype), shape);
+}
 
 std::string_view DataTypeName(DataType dtype) noexcept { return Find(dtype).name; }
 

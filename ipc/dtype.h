@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace tpb::ipc {
@@ -29,6 +30,13 @@ enum class DataType : std::uint32_t {
 
 // Bytes of one element; 0 for BYTES, whose elements differ in length, and for kInvalid.
 std::size_t ElementSize(DataType dtype) noexcept;
+
+// Elements of a tensor of this shape. Nothing when a dimension is negative or they are more than 64 bits
+// count.
+std::optional<std::uint64_t> ElementCount(std::span<const std::int64_t> shape) noexcept;
+
+// Bytes of such a tensor of a fixed-size type, 0 for the others. Nothing as above.
+std::optional<std::uint64_t> ByteSize(DataType dtype, std::span<const std::int64_t> shape) noexcept;
 
 // "FP32", "BYTES", ...; "<invalid>" for anything else.
 std::string_view DataTypeName(DataType dtype) noexcept;

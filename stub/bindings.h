@@ -1,4 +1,4 @@
-// The Python names of this module, a file for each public type.
+// The Python names of this module, a file for each public type or group of functions.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -9,6 +9,7 @@ void BindErrors(pybind11::module_& module);
 void BindTensor(pybind11::module_& module);
 void BindRequest(pybind11::module_& module);
 void BindResponse(pybind11::module_& module);
+void BindBytes(pybind11::module_& module);
 void BindAttachment(pybind11::module_& module);
 
 }  // namespace tpb::stub

@@ -15,6 +15,7 @@ namespace py = pybind11;
 using ipc::DataType;
 
 constexpr char kLeaseCapsule[] = "triton_python_backend.lease";
+constexpr char kOwnerCapsule[] = "triton_python_backend.owner";
 
 // By NumPy's type number. `long` has 64 bits wherever we run, as `long long` has.
 constexpr std::array<DataType, 25> kFromNumpy = [] {
@@ -51,8 +52,24 @@ py::array::ShapeContainer ToNumpyShape(std::span<const std::int64_t> shape) {
   return std::vector<py::ssize_t>(shape.begin(), shape.end());
 }
 
-void DropLease(PyObject* capsule) {
-  delete static_cast<std::shared_ptr<Lease>*>(PyCapsule_GetPointer(capsule, kLeaseCapsule));
+using Sharer = std::shared_ptr<void>;
+
+Sharer* SharerIn(PyObject* capsule) {
+  return static_cast<Sharer*>(PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule)));
+}
+
+void DropSharer(PyObject* capsule) { delete SharerIn(capsule); }
+
+py::array View(DataType dtype, std::span<const std::int64_t> shape, std::span<std::byte> bytes, Sharer owner,
+               const char* capsule_name) {
+  auto sharer = std::make_unique<Sharer>(std::move(owner));
+  const auto capsule =
+      py::reinterpret_steal<py::object>(PyCapsule_New(sharer.get(), capsule_name, DropSharer));
+  if (!capsule) {
+    throw py::error_already_set();
+  }
+  std::ignore = sharer.release();  // the capsule's now
+  return {NumpyType(dtype), ToNumpyShape(shape), bytes.data(), capsule};
 }
 
 }  // namespace
@@ -91,14 +108,16 @@ py::array CopyAsArray(DataType dtype, std::span<const std::int64_t> shape, std::
 
 py::array ViewAsArray(DataType dtype, std::span<const std::int64_t> shape, std::span<std::byte> bytes,
                       std::shared_ptr<Lease> lease) {
-  auto sharer = std::make_unique<std::shared_ptr<Lease>>(std::move(lease));
-  const auto capsule =
-      py::reinterpret_steal<py::object>(PyCapsule_New(sharer.get(), kLeaseCapsule, DropLease));
-  if (!capsule) {
-    throw py::error_already_set();
+  return View(dtype, shape, bytes, std::move(lease), kLeaseCapsule);
+}
+
+py::array ViewAsArray(DataType dtype, std::span<const std::int64_t> shape, std::span<std::byte> bytes,
+                      std::shared_ptr<void> owner, bool read_only) {
+  py::array array = View(dtype, shape, bytes, std::move(owner), kOwnerCapsule);
+  if (read_only) {
+    py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   }
-  std::ignore = sharer.release();  // the capsule's now
-  return {NumpyType(dtype), ToNumpyShape(shape), bytes.data(), capsule};
+  return array;
 }
 
 std::shared_ptr<Lease> LeaseOf(const py::array& array) {
@@ -109,7 +128,7 @@ std::shared_ptr<Lease> LeaseOf(const py::array& array) {
   if (!base || PyCapsule_IsValid(base.ptr(), kLeaseCapsule) == 0) {
     return nullptr;
   }
-  const auto& lease = *static_cast<std::shared_ptr<Lease>*>(PyCapsule_GetPointer(base.ptr(), kLeaseCapsule));
+  auto lease = std::static_pointer_cast<Lease>(*SharerIn(base.ptr()));
   const auto* data = static_cast<const std::byte*>(array.data());
   const auto block = lease->bytes();
   const bool inside = data >= block.data() && data <= block.data() + block.size() &&

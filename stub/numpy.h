@@ -29,6 +29,10 @@ pybind11::array CopyAsArray(ipc::DataType dtype, std::span<const std::int64_t> s
 pybind11::array ViewAsArray(ipc::DataType dtype, std::span<const std::int64_t> shape,
                             std::span<std::byte> bytes, std::shared_ptr<Lease> lease);
 
+// An array of somebody else's memory; `owner` lives as long as the array and whatever is derived from it.
+pybind11::array ViewAsArray(ipc::DataType dtype, std::span<const std::int64_t> shape,
+                            std::span<std::byte> bytes, std::shared_ptr<void> owner, bool read_only);
+
 // The lease in whose block all of a C-contiguous array lies, or null: for arrays made by ViewAsArray, their
 // reshapes and their contiguous slices.
 std::shared_ptr<Lease> LeaseOf(const pybind11::array& array);

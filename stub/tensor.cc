@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "ipc/error.h"
+#include "stub/bytes.h"
 #include "stub/numpy.h"
 
 namespace tpb::stub {
@@ -15,21 +16,6 @@ using ipc::DataType;
 // Below this a copy costs less than a lease that outlives its request.
 constexpr std::size_t kCopyBelow = std::size_t{16} << 10;
 
-std::string BytesNotSupported(const std::string& name) {
-  return "Tensor '" + name + "': BYTES tensors are not supported by this version of triton-python-backend.";
-}
-
-// The bytes that a tensor of a fixed-size type takes. Throws when no memory could hold it.
-std::uint64_t BytesOf(const ipc::Tensor& tensor) {
-  std::uint64_t size = ipc::ElementSize(tensor.dtype);
-  for (const std::int64_t dim : tensor.shape) {
-    if (dim < 0 || __builtin_mul_overflow(size, static_cast<std::uint64_t>(dim), &size)) {
-      throw ipc::ProtocolError("input '" + std::string(tensor.name) + "' has an impossible shape");
-    }
-  }
-  return size;
-}
-
 const py::array& AsArray(const py::object& object) { return static_cast<const py::array&>(object); }
 
 std::vector<std::int64_t> ShapeOf(const py::array& array) {
@@ -38,13 +24,15 @@ std::vector<std::int64_t> ShapeOf(const py::array& array) {
 
 }  // namespace
 
-Tensor::Tensor(std::string name, py::array array) : name_(std::move(name)) {
-  if (name_.empty()) {
+void Tensor::CheckName(const std::string& name) {
+  if (name.empty()) {
     throw ipc::Error(Code::kInvalidArg, "Tensor name cannot be an empty string.");
   }
-  if (DataTypeOf(array) == DataType::kBytes) {
-    throw ipc::Error(Code::kUnsupported, BytesNotSupported(name_));
-  }
+}
+
+Tensor::Tensor(std::string name, py::array array) : name_(std::move(name)) {
+  CheckName(name_);
+  DataTypeOf(array);  // throws for one that the server has not
   array_ = Contiguous(std::move(array));
 }
 
@@ -55,11 +43,23 @@ Tensor::Tensor(const ipc::Tensor& wire, std::shared_ptr<Lease> lease)
       shape_(wire.shape.begin(), wire.shape.end()),
       bytes_(lease ? lease->Part(wire.offset, wire.size) : std::span<std::byte>()),
       lease_(std::move(lease)) {
-  const std::uint64_t expected = BytesOf(wire);
-  if (wire.size != bytes_.size() || (dtype_ != DataType::kBytes && wire.size != expected)) {
+  const auto expected = ipc::ByteSize(dtype_, shape_);
+  if (!expected) {
+    throw ipc::ProtocolError("input '" + name_ + "' has an impossible shape");
+  }
+  if (wire.size != bytes_.size() || (dtype_ != DataType::kBytes && wire.size != *expected)) {
     throw ipc::ProtocolError("input '" + name_ + "' has " + std::to_string(wire.size) + " bytes");
   }
 }
+
+Tensor::Tensor(std::string name, SharedArray array)
+    : name_(std::move(name)),
+      dtype_(array.dtype),
+      shape_(std::move(array.shape)),
+      bytes_(array.bytes),
+      owner_(std::move(array.owner)),
+      read_only_(array.read_only),
+      in_place_(true) {}
 
 DataType Tensor::dtype() const { return array_ ? DataTypeOf(AsArray(array_)) : dtype_; }
 
@@ -72,10 +72,15 @@ py::array Tensor::AsNumpy() {
   return AsArray(array_);
 }
 
-void Tensor::MakeArray() {
+void Tensor::CheckCpu(const char* wanted) const {
   if (!is_cpu()) {
-    throw ipc::Error(Code::kUnsupported, "Tensor is stored in GPU and cannot be converted to NumPy.");
+    throw ipc::Error(Code::kUnsupported,
+                     std::string("Tensor is stored in GPU and cannot be converted to ") + wanted + ".");
   }
+}
+
+void Tensor::MakeArray() {
+  CheckCpu("NumPy");
   if (dtype_ == DataType::kBf16) {
     throw ipc::Error(
         Code::kUnsupported,
@@ -83,21 +88,56 @@ void Tensor::MakeArray() {
         "instead.");
   }
   if (dtype_ == DataType::kBytes) {
-    throw ipc::Error(Code::kUnsupported, BytesNotSupported(name_));
+    array_ = DecodeBytes(bytes_, shape_);
+  } else if (owner_) {
+    array_ = ViewAsArray(dtype_, shape_, bytes_, owner_, read_only_);
+  } else if (bytes_.empty() || (bytes_.size() < kCopyBelow && !in_place_)) {
+    array_ = CopyAsArray(dtype_, shape_, bytes_);
+  } else {
+    array_ = ViewAsArray(dtype_, shape_, bytes_, lease_);
   }
-  array_ = bytes_.size() < kCopyBelow ? CopyAsArray(dtype_, shape_, bytes_)
-                                      : ViewAsArray(dtype_, shape_, bytes_, lease_);
   lease_.reset();
+  owner_.reset();
+}
+
+SharedArray Tensor::AsSharedArray() {
+  if (array_) {
+    const py::array& array = AsArray(array_);
+    return {.dtype = DataTypeOf(array),
+            .shape = ShapeOf(array),
+            .bytes = {static_cast<std::byte*>(const_cast<void*>(array.data())),
+                      static_cast<std::size_t>(array.nbytes())},
+            .read_only = !array.writeable()};
+  }
+  CheckCpu("DLPack");
+  in_place_ = true;
+  return {.dtype = dtype_, .shape = shape_, .bytes = bytes_, .read_only = read_only_, .owner = owner_};
+}
+
+Payload Tensor::EncodedContents(const py::array& array) const {
+  Payload payload{.dtype = DataType::kBytes, .shape = ShapeOf(array)};
+  try {
+    auto encoded = EncodeBytes(array);
+    payload.bytes = encoded->bytes();
+    payload.owner = std::move(encoded);
+  } catch (const ipc::Error& error) {
+    throw ipc::Error(error.code(), "Tensor '" + name_ + "': " + error.message());
+  }
+  return payload;
 }
 
 Payload Tensor::Contents() const {
   if (!array_) {
-    return {.dtype = dtype_, .shape = shape_, .bytes = bytes_, .lease = lease_, .array = {}};
+    return {.dtype = dtype_, .shape = shape_, .bytes = bytes_, .lease = lease_, .owner = owner_};
   }
   // Looked at now and not when the tensor was made: a model may have changed the array's shape or type in
   // place.
   const py::array array = Contiguous(AsArray(array_));
-  return {.dtype = DataTypeOf(array),
+  const DataType dtype = DataTypeOf(array);
+  if (dtype == DataType::kBytes) {
+    return EncodedContents(array);
+  }
+  return {.dtype = dtype,
           .shape = ShapeOf(array),
           .bytes = {static_cast<const std::byte*>(array.data()), static_cast<std::size_t>(array.nbytes())},
           .lease = LeaseOf(array),

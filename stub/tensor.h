@@ -1,4 +1,5 @@
-// pb_utils.Tensor: a name and either an array, or bytes of a request that nobody has asked an array for yet.
+// pb_utils.Tensor: a name and either an array, or bytes of a request or of a DLPack producer that nobody has
+// asked an array for yet.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -13,17 +14,19 @@
 
 #include "ipc/dtype.h"
 #include "ipc/messages.h"
+#include "stub/dlpack.h"
 #include "stub/lease.h"
 
 namespace tpb::stub {
 
-// What a tensor holds at one moment. `lease` and `array` keep the bytes alive.
+// What a tensor holds at one moment. `lease`, `array` and `owner` keep the bytes alive.
 struct Payload {
   ipc::DataType dtype = ipc::DataType::kInvalid;
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
-  std::shared_ptr<Lease> lease;  // the block of the server that all of the bytes lie in, or null
-  pybind11::object array;        // or null
+  std::shared_ptr<Lease> lease;       // the block of the server that all of the bytes lie in, or null
+  pybind11::object array;             // or null
+  std::shared_ptr<const void> owner;  // of encoded BYTES or of a producer's memory, or null
 };
 
 // Used and destroyed with the GIL held.
@@ -35,6 +38,12 @@ class Tensor {
   // An input. Throws ProtocolError when it does not fit its block, or its shape does not fit its bytes.
   Tensor(const ipc::Tensor& wire, std::shared_ptr<Lease> lease);
 
+  // Of a producer's memory, which is not copied.
+  Tensor(std::string name, SharedArray array);
+
+  // Throws Error for an empty one.
+  static void CheckName(const std::string& name);
+
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] bool is_cpu() const noexcept { return memory_type_ != ipc::MemoryType::kGpu; }
   [[nodiscard]] ipc::DataType dtype() const;
@@ -44,10 +53,17 @@ class Tensor {
   // free, large ones stay where they are.
   pybind11::array AsNumpy();
 
+  // The same memory as that of the array, whichever is asked for first. Throws Error for BYTES.
+  SharedArray AsSharedArray();
+
+  // An array of objects is encoded here, so what it holds at this moment is what goes out. Throws what a
+  // str() of an element raises, and Error.
   [[nodiscard]] Payload Contents() const;
 
  private:
+  void CheckCpu(const char* wanted) const;
   void MakeArray();
+  [[nodiscard]] Payload EncodedContents(const pybind11::array& array) const;
 
   std::string name_;
   pybind11::object array_;  // a py::array, or null until somebody asks; then the rest is unused
@@ -56,6 +72,9 @@ class Tensor {
   std::vector<std::int64_t> shape_;
   std::span<std::byte> bytes_;
   std::shared_ptr<Lease> lease_;
+  std::shared_ptr<BorrowedArray> owner_;
+  bool read_only_ = false;
+  bool in_place_ = false;  // others look at bytes_: an array has to be a view of them
 };
 
 }  // namespace tpb::stub

@@ -1,5 +1,6 @@
 """The compiled part. Every `str` argument also accepts `bytes`, which are taken as UTF-8."""
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -34,12 +35,37 @@ class TritonError:
     def code(self) -> _ErrorCode: ...
 
 class Tensor:
+    """A named array: of a fixed-size type, or of `object` or `S<n>` for BYTES.
+
+    The array is kept and not copied, unless it is not C-contiguous. What goes out is what it holds when its
+    response or request is handed over, not what it held when the tensor was made. In a BYTES tensor, an
+    element that is `bytes` (of any subclass, such as `np.bytes_`) or a `bytearray` goes out as it is, any
+    other as its `str()` in UTF-8; elements that come in are `bytes`.
+
+    Tensors speak DLPack both ways without a copy, as in `torch.from_dlpack(tensor)` and
+    `Tensor.from_dlpack("OUT", torch_tensor)`. A capsule points to the memory of `as_numpy()`.
+    """
+
     def __init__(self, name: _Text, numpy_array: npt.NDArray[Any], /) -> None: ...
     def name(self) -> str: ...
     def shape(self) -> list[int]: ...
     def is_cpu(self) -> bool: ...
     def triton_dtype(self) -> int: ...
     def as_numpy(self) -> npt.NDArray[Any]: ...
+    def to_dlpack(self) -> Any:
+        """A fresh capsule, to be consumed once. It keeps this tensor; of a read-only array it has a copy."""
+
+    def __dlpack__(
+        self, stream: Any = None, *, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+    @staticmethod
+    def from_dlpack(name: _Text, producer: Any, /) -> Tensor:
+        """A tensor of the producer's memory, which is kept until the tensor and all its arrays are gone.
+
+        `producer` is a DLPack capsule, or has `__dlpack__` and `__dlpack_device__`. Its elements must lie in
+        CPU memory, in C order without gaps.
+        """
 
 class InferenceRequest:
     def __init__(
@@ -47,7 +73,7 @@ class InferenceRequest:
         request_id: _Text = "",
         correlation_id: int | _Text = 0,
         inputs: list[Tensor] = ...,
-        requested_output_names: list[str] = ...,
+        requested_output_names: Sequence[_Text] = ...,
         model_name: _Text = ...,
         model_version: int = -1,
         flags: int = 0,
@@ -86,6 +112,12 @@ class InferenceResponse:
     def has_error(self) -> bool: ...
     def error(self) -> TritonError | None: ...
     def parameters(self) -> str: ...
+
+def encode_bytes(array: npt.NDArray[Any], /) -> bytes:
+    """The encoding of an `object` or `S<n>` array as a BYTES tensor."""
+
+def decode_bytes(encoded: Any, /) -> npt.NDArray[Any]:
+    """The elements of an encoded BYTES tensor, any buffer, as a flat array of `bytes`."""
 
 class Attachment:
     """One instance's connection to the server: made by `connect`, used by the thread that made it."""

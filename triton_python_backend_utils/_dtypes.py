@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ._text import as_text
+
 # BF16 has no NumPy type, so it is in neither table.
 TRITON_STRING_TO_NUMPY: dict[str, Any] = {
     "TYPE_BOOL": bool,
@@ -43,7 +45,7 @@ _BYTES_NUMBER = 13
 _DTYPE_TO_NUMBER = {np.dtype(scalar): number for number, scalar in _NUMBER_TO_NUMPY.items()}
 
 
-def triton_string_to_numpy(triton_type_string: str) -> Any:
+def triton_string_to_numpy(triton_type_string: str | bytes) -> Any:
     """Return the NumPy type for a `data_type` of a model configuration, such as `"TYPE_FP32"`.
 
     Raises:
@@ -52,7 +54,7 @@ def triton_string_to_numpy(triton_type_string: str) -> Any:
     >>> triton_string_to_numpy("TYPE_INT8")
     <class 'numpy.int8'>
     """
-    return TRITON_STRING_TO_NUMPY[triton_type_string]
+    return TRITON_STRING_TO_NUMPY[as_text(triton_type_string)]
 
 
 def triton_to_numpy_type(data_type: int) -> Any:

@@ -15,7 +15,7 @@ _WHERE = "auto-complete-config function for model"
 class ModelConfig:
     """A model configuration to complete; nothing that is already configured may be contradicted."""
 
-    def __init__(self, model_config: str) -> None:
+    def __init__(self, model_config: str | bytes) -> None:
         self._model_config: dict[str, Any] = json.loads(model_config)
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,51 +1,118 @@
-"""The encoding of BYTES tensors."""
+"""The encoding of BYTES tensors, by the compiled functions and by those for a Python without them."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import triton_python_backend_utils as pb_utils
+from triton_python_backend_utils import _bytes, _core
+
+PI = "\N{GREEK SMALL LETTER PI}"
 
 
 def objects(*elements: object) -> np.ndarray[Any, Any]:
     array = np.empty(len(elements), dtype=object)
-    array[:] = elements
+    for i, element in enumerate(elements):
+        array[i] = element
     return array
+
+
+def encoded(*payloads: bytes) -> bytes:
+    return b"".join(len(payload).to_bytes(4, "little") + payload for payload in payloads)
+
+
+@pytest.fixture(params=["compiled", "python"], autouse=True)
+def _both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs once with the functions of `_core` and once with their stand-ins."""
+    if request.param == "python":
+        monkeypatch.setattr(_bytes, "_encode", _bytes._encode_in_python)
+        monkeypatch.setattr(_bytes, "_decode", _bytes._decode_in_python)
+    else:
+        assert _bytes._encode is _core.encode_bytes
+        assert _bytes._decode is _core.decode_bytes
+
+
+class LoudBytes(bytes):
+    def __str__(self) -> str:
+        return "loud"
+
+
+class LoudText(str):
+    def __str__(self) -> str:
+        return "loud"
 
 
 def test_elements_are_length_and_payload_in_c_order() -> None:
     array = np.asfortranarray(np.array([[b"a", b"bc"], [b"", b"d\0"]], dtype=object))
 
-    encoded = pb_utils.serialize_byte_tensor(array)
-
-    assert encoded == b"\1\0\0\0a" + b"\2\0\0\0bc" + b"\0\0\0\0" + b"\2\0\0\0d\0"
+    assert pb_utils.serialize_byte_tensor(array) == encoded(b"a", b"bc", b"", b"d\0")
 
 
 @pytest.mark.parametrize(
     ("element", "payload"),
     [
-        ("\N{GREEK SMALL LETTER PI}", b"\xcf\x80"),
-        (42, b"42"),
-        (None, b"None"),
-        (np.bytes_(b"ab"), b"b'ab'"),
-        (bytearray(b"ab"), b"bytearray(b'ab')"),
+        (b"a\0b\0", b"a\0b\0"),
+        (b"\xff\xfe", b"\xff\xfe"),
+        (np.bytes_(b"ab"), b"ab"),
+        (LoudBytes(b"ab"), b"ab"),
+        (bytearray(b"a\0b"), b"a\0b"),
+        (bytearray(), b""),
     ],
 )
-def test_object_that_is_not_exactly_bytes_is_sent_as_its_text(element: object, payload: bytes) -> None:
-    encoded = pb_utils.serialize_byte_tensor(objects(element))
+def test_bytes_of_every_kind_are_taken_as_they_are(element: object, payload: bytes) -> None:
+    assert pb_utils.serialize_byte_tensor(objects(element)) == encoded(payload)
 
-    assert encoded == len(payload).to_bytes(4, "little") + payload
+
+@pytest.mark.parametrize(
+    ("element", "payload"),
+    [
+        ("text", b"text"),
+        (PI, PI.encode()),
+        ("\N{GRINNING FACE}\0", "\N{GRINNING FACE}\0".encode()),
+        ("", b""),
+        (np.str_(PI), PI.encode()),
+        (LoudText("quiet"), b"loud"),
+        (42, b"42"),
+        (-1.5, b"-1.5"),
+        (np.float32(0.5), b"0.5"),
+        (None, b"None"),
+        (True, b"True"),
+        ((1, b"a"), b"(1, b'a')"),
+    ],
+)
+def test_any_other_object_is_sent_as_its_text(element: object, payload: bytes) -> None:
+    assert pb_utils.serialize_byte_tensor(objects(b"before", element, b"after")) == encoded(
+        b"before", payload, b"after"
+    )
+
+
+def test_elements_that_were_never_set_are_none() -> None:
+    assert pb_utils.serialize_byte_tensor(np.empty(2, dtype=object)) == encoded(b"None", b"None")
 
 
 def test_fixed_length_bytes_lose_trailing_zeros_only() -> None:
-    assert pb_utils.serialize_byte_tensor(np.array([b"a\0b\0"], dtype="S6")) == b"\3\0\0\0a\0b"
+    array = np.array([[b"a\0b\0", b""], [b"\0\0c", b"123456"]], dtype="S6")
+
+    assert pb_utils.serialize_byte_tensor(array.T) == encoded(b"a\0b", b"\0\0c", b"", b"123456")
 
 
 def test_scalar_array_is_one_element() -> None:
-    assert pb_utils.serialize_byte_tensor(np.array(b"x", dtype=object)) == b"\1\0\0\0x"
+    assert pb_utils.serialize_byte_tensor(np.array(b"x", dtype=object)) == encoded(b"x")
+
+
+def test_array_in_the_middle_of_a_record_is_encoded() -> None:
+    records = np.zeros(3, dtype=[("before", "u1"), ("text", object)])
+    records["text"] = [b"a", "b", 3]
+
+    assert pb_utils.serialize_byte_tensor(records["text"]) == encoded(b"a", b"b", b"3")
+    assert pb_utils.serialize_byte_tensor(records["text"][1:2]) == encoded(b"b")
 
 
 @pytest.mark.parametrize("dtype", [object, "S3", np.float32])
@@ -58,14 +125,84 @@ def test_other_types_are_not_encoded(array: np.ndarray[Any, Any]) -> None:
     assert pb_utils.serialize_byte_tensor(array) is None
 
 
+def test_element_of_four_gib_is_refused() -> None:
+    array = objects(bytes(2**32))  # of zero pages, which take no memory
+
+    with pytest.raises(ValueError, match=r"^An element of a BYTES tensor has 4294967296 bytes, .* UINT8"):
+        pb_utils.serialize_byte_tensor(array)
+
+
+@pytest.mark.parametrize("element", ["\ud800", type("Bad", (), {"__str__": lambda self: "\udfff"})()])
+def test_text_that_has_no_utf_8_is_refused(element: object) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        pb_utils.serialize_byte_tensor(objects(b"a", element))
+
+
+def test_exception_of_an_element_is_raised() -> None:
+    class Unprintable:
+        def __str__(self) -> str:
+            raise LookupError("no text")
+
+    with pytest.raises(LookupError, match="no text"):
+        pb_utils.serialize_byte_tensor(objects(b"a", Unprintable(), b"b"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: array.fill(b"changed"),
+        lambda array: array.resize((0,), refcheck=False),
+        lambda array: array.resize((10_000,), refcheck=False),
+    ],
+    ids=["filled", "shortened", "grown"],
+)
+def test_array_that_an_element_changes_goes_out_as_it_was(
+    change: Callable[[np.ndarray[Any, Any]], None],
+) -> None:
+    class Changer:
+        def __str__(self) -> str:
+            change(array)
+            return "changer"
+
+    # Each element after the first is held by nothing but the array.
+    array = objects(b"first", Changer(), *(f"element {i}".encode() for i in range(2, 50)))
+
+    assert pb_utils.serialize_byte_tensor(array) == encoded(
+        b"first", b"changer", *(f"element {i}".encode() for i in range(2, 50))
+    )
+
+
+def test_encoding_leaves_no_references() -> None:
+    elements = [b"held bytes", "held text", LoudText("x"), bytearray(b"held"), object()]
+    array = objects(*elements)
+    before = [sys.getrefcount(element) for element in elements]
+
+    pb_utils.serialize_byte_tensor(array)
+
+    assert [sys.getrefcount(element) for element in elements] == before
+
+
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)])
 def test_any_buffer_is_decoded_into_a_flat_array_of_bytes(wrap: Any) -> None:
-    decoded = pb_utils.deserialize_bytes_tensor(wrap(b"\2\0\0\0a\0" + b"\0\0\0\0"))
+    decoded = pb_utils.deserialize_bytes_tensor(wrap(encoded(b"a\0", b"", b"\xff")))
 
     assert decoded.dtype == np.object_
-    assert decoded.shape == (2,)
-    assert [type(element) for element in decoded] == [bytes, bytes]
-    assert decoded.tolist() == [b"a\0", b""]
+    assert decoded.shape == (3,)
+    assert [type(element) for element in decoded] == [bytes] * 3
+    assert decoded.tolist() == [b"a\0", b"", b"\xff"]
+
+
+def test_decoded_array_owns_its_elements() -> None:
+    data = bytearray(encoded(b"abc"))
+    decoded = pb_utils.deserialize_bytes_tensor(data)
+
+    data[4:] = b"xyz"  # also: nobody holds the buffer any more, so it may change
+    data.clear()
+    (element,) = decoded
+
+    assert element == b"abc"
+    decoded[0] = "other"
+    assert decoded.tolist() == ["other"]
 
 
 @pytest.mark.parametrize("nothing", [b"", ()])
@@ -86,3 +223,55 @@ def test_incomplete_length_is_refused(data: bytes) -> None:
 def test_element_beyond_the_buffer_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"^Invalid bytes tensor data: string extends beyond buffer$"):
         pb_utils.deserialize_bytes_tensor(data)
+
+
+ELEMENTS = st.one_of(
+    st.binary(max_size=40),
+    st.text(max_size=40),
+    st.binary(max_size=9).map(bytearray),
+    st.binary(max_size=9).map(np.bytes_),
+    st.text(max_size=9).map(np.str_),
+    st.integers(),
+    st.floats(),
+    st.none(),
+)
+
+
+def arrays_of(rows: list[Any], dtype: Any) -> list[np.ndarray[Any, Any]]:
+    """The same elements as arrays of several shapes and orders."""
+    flat = objects(*rows) if dtype is object else np.array(rows, dtype=dtype)
+    square = flat[: len(flat) // 2 * 2].reshape(2, -1)
+    return [flat, flat[::2], flat[::-1], square, square.T, np.asfortranarray(square)]
+
+
+@given(st.lists(ELEMENTS, max_size=30))
+def test_compiled_and_python_encode_the_same(elements: list[Any]) -> None:
+    for array in arrays_of(elements, object):
+        assert _core.encode_bytes(array) == _bytes._encode_in_python(array)
+
+
+@given(st.lists(st.binary(max_size=12), min_size=1, max_size=30))
+def test_compiled_and_python_encode_fixed_lengths_the_same(elements: list[bytes]) -> None:
+    for array in arrays_of(elements, "S"):
+        assert _core.encode_bytes(array) == _bytes._encode_in_python(array)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=30))
+def test_what_was_encoded_is_decoded_again(elements: list[bytes]) -> None:
+    data = pb_utils.serialize_byte_tensor(objects(*elements))
+
+    assert pb_utils.deserialize_bytes_tensor(data).tolist() == elements
+
+
+SMALL_LENGTHS = st.integers(0, 9).map(lambda length: length.to_bytes(4, "little"))
+
+
+@given(st.lists(st.one_of(SMALL_LENGTHS, st.binary(max_size=9)), max_size=12).map(b"".join))
+def test_compiled_and_python_decode_the_same(data: bytes) -> None:
+    def result(decode: Callable[[Any], Any]) -> Any:
+        try:
+            return decode(data).tolist()
+        except ValueError as error:
+            return str(error)
+
+    assert result(_core.decode_bytes) == result(_bytes._decode_in_python)

@@ -36,6 +36,9 @@ class InferenceResponse: ...
 class TritonModelException(Exception):
     __module__ = "c_python_backend_utils"
 
+def encode_bytes(array): ...
+def decode_bytes(encoded): ...
+
 def connect(fd):
     attachment = Attachment(fd)
     attachment.say({"numpy": "numpy" in sys.modules})

@@ -28,6 +28,9 @@ FIXED_SIZE = {
 }
 
 
+BYTES = 13
+
+
 def refused(text: str) -> Any:
     return pytest.raises(TritonModelException, match=f"^{re.escape(text)}$")
 
@@ -43,6 +46,34 @@ def test_array_is_kept_and_described(scalar: type, number: int) -> None:
     assert tensor.shape() == [2, 3]
     assert tensor.triton_dtype() == number
     assert tensor.is_cpu() is True
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([[b"a", "text"], [3, None]], dtype=object),
+        np.array([b"a", b"bcd"]),
+        np.array(b"scalar", dtype=object),
+        np.empty((2, 0), dtype=object),
+    ],
+    ids=["object", "S", "scalar", "empty"],
+)
+def test_array_of_strings_is_kept_and_described(array: np.ndarray[Any, Any]) -> None:
+    tensor = Tensor("X", array)
+
+    assert tensor.as_numpy() is array
+    assert tensor.shape() == list(array.shape)
+    assert tensor.triton_dtype() == BYTES
+
+
+def test_array_of_objects_is_not_looked_at_until_it_goes_out() -> None:
+    class Unprintable:
+        def __str__(self) -> str:
+            raise AssertionError
+
+    array = np.array([Unprintable()], dtype=object)
+
+    assert Tensor("X", array).as_numpy()[0] is array[0]
 
 
 def test_array_is_released_with_the_tensor() -> None:
@@ -65,8 +96,10 @@ def test_array_is_released_with_the_tensor() -> None:
         np.asfortranarray(np.arange(6).reshape(2, 3)),
         np.arange(6).reshape(2, 3).T,
         np.broadcast_to(np.arange(3), (2, 3)),
+        np.array([b"a", "b", 3, None], dtype=object)[::2],
+        np.array([[b"a", b"b"], [b"c", b"d"]]).T,
     ],
-    ids=["strided", "reversed", "fortran", "transposed", "broadcast"],
+    ids=["strided", "reversed", "fortran", "transposed", "broadcast", "objects", "S"],
 )
 def test_array_in_another_order_is_copied(array: np.ndarray[Any, Any]) -> None:
     tensor = Tensor("X", array)

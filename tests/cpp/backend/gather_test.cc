@@ -106,6 +106,49 @@ TEST(Gather, RefusesBuffersThatDoNotAddUp) {
   CHECK(requests[0].sent.failed && requests[1].sent.failed);
 }
 
+TEST(Gather, JoinsTheBuffersOfABytesInputWhereverTheyAreCut) {
+  const std::string whole = BytesElement("ab") + BytesElement("") + BytesElement("cde");
+  std::vector<TRITONBACKEND_Request> requests;
+  for (std::size_t cut = 0; cut <= whole.size(); ++cut) {
+    requests.push_back(MakeBytesRequest(whole, 3));
+    requests.back().inputs[0].buffers = {whole.substr(0, cut), whole.substr(cut)};
+  }
+  Exchange exchange(requests);
+  Batch batch(nullptr, exchange.pointers);
+
+  exchange.Gather(batch);
+
+  const auto message = exchange.Message();
+  CHECK_EQ(message.requests.size(), requests.size());
+  for (const auto& request : message.requests) {
+    CHECK_EQ(exchange.Bytes(request.inputs[0]), whole);
+  }
+}
+
+TEST(Gather, RefusesOnlyTheRequestWhoseBytesInputIsMalformed) {
+  const std::string two = BytesElement("ab") + BytesElement("cd");
+  std::vector requests{MakeBytesRequest(two, 2), MakeBytesRequest(two, 1), MakeBytesRequest(two, 3),
+                       MakeBytesRequest(two.substr(0, 11), 2), MakeBytesRequest("", 0)};
+  requests[3].inputs[0].buffers = {two.substr(0, 7), two.substr(7, 4)};
+  Exchange exchange(requests);
+  Batch batch(nullptr, exchange.pointers);
+
+  const Gathered gathered = exchange.Gather(batch);
+
+  CHECK(gathered.sent == (std::vector<std::size_t>{0, 4}));
+  const std::string prefix = "Failed to process the request(s) for model 'm_0_0', message: ";
+  CHECK_EQ(requests[1].sent.message,
+           prefix + "unexpected number of string elements 2 for inference input 'IN', expecting 1");
+  CHECK_EQ(requests[2].sent.message, prefix + "expected 3 strings for inference input 'IN', got 2");
+  CHECK_EQ(requests[3].sent.message,
+           prefix +
+               "incomplete string data for inference input 'IN', expecting string of length 2 but only 1 "
+               "bytes available");
+  for (const std::size_t refused : {1U, 2U, 3U}) {
+    CHECK_EQ(requests[refused].sent.code, TRITONSERVER_ERROR_INVALID_ARG);
+  }
+}
+
 TEST(Gather, GivesEveryBlockBackWhenTheArenaIsFull) {
   std::vector requests{MakeRequest("A", std::string(20000, 'a')),
                        MakeRequest("B", std::string(kRegion, 'b'))};

@@ -1,8 +1,11 @@
 // A stub's answer -> responses: lies, and buffers in GPU memory.
 #include "backend/respond.h"
 
+#include <unistd.h>
+
 #include <array>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,7 +31,8 @@ struct Answering {
   Answering() {
     UseStandInCore();
     auto block = channel->arena()->Allocate(64);
-    std::memset(block.data(), 'x', 64);
+    leased = block.data();
+    std::memset(leased, 'x', 64);
     lease = leases.Add(std::move(block)).lease;
   }
 
@@ -47,11 +51,30 @@ struct Answering {
             .offset = 56,
             .size = 8};
   }
+  // A BYTES tensor of two elements, in the leased block or in the stub's arena, whatever `payload` is.
+  Tensor PutLeased(const std::string& payload) {
+    std::memcpy(leased, payload.data(), payload.size());
+    Tensor tensor = Leased();
+    tensor.dtype = tpb::ipc::DataType::kBytes;
+    tensor.offset = 0;
+    tensor.size = payload.size();
+    return tensor;
+  }
+  Tensor PutStubs(const std::string& payload) {
+    // As the stub does it: this process has the arena for reading only.
+    const std::uint64_t at = channel->layout().stub_arena.offset;
+    CHECK_EQ(::pwrite(channel->memfd(), payload.data(), payload.size(), static_cast<off_t>(at)),
+             payload.size());
+    Tensor tensor = PutLeased(payload);
+    tensor.place = tpb::ipc::Place::kStubArena;
+    return tensor;
+  }
 
   std::unique_ptr<ServerChannel> channel =
       ServerChannel::Create({.name = "respond_test", .max_bytes = 8U << 20U});
   Leases leases;
   std::uint64_t lease = 0;
+  std::byte* leased = nullptr;
   TRITONBACKEND_Request request = MakeRequest("IN", "abcd");
   std::vector<TRITONBACKEND_Request*> pointers{&request};
   Batch batch{nullptr, pointers};
@@ -64,6 +87,56 @@ TEST(Respond, CopiesAnOutputThatNamesALeasedBlock) {
   CHECK_EQ(answering.request.sent.responses, 1);
   CHECK(!answering.request.sent.failed);
   CHECK_EQ(answering.request.sent.outputs.at(0), "xxxxxxxx");
+}
+
+TEST(Respond, CopiesABytesOutputFromEitherArena) {
+  Answering answering;
+  const std::string two = BytesElement("ab") + BytesElement("");
+  for (const Tensor& tensor : {answering.PutLeased(two), answering.PutStubs(two)}) {
+    answering.Respond(answering.Outputs(tensor));
+    answering.batch.items()[0].answered = false;
+
+    CHECK(!answering.request.sent.failed);
+    CHECK_EQ(answering.request.sent.outputs.at(0), two);
+  }
+  CHECK_EQ(answering.request.sent.responses, 2);
+}
+
+TEST(Respond, CopiesABytesOutputWithoutElements) {
+  Answering answering;
+  constexpr std::array<std::int64_t, 2> kNone{3, 0};
+  Tensor tensor = answering.PutStubs("");
+  tensor.shape = kNone;
+
+  answering.Respond(answering.Outputs(tensor));
+
+  CHECK(!answering.request.sent.failed);
+  CHECK_EQ(answering.request.sent.outputs.at(0), "");
+}
+
+TEST(Respond, RefusesABytesOutputThatIsMalformed) {
+  Answering answering;
+  const std::string two = BytesElement("ab") + BytesElement("c");
+  for (const std::string& wrong :
+       {std::string(), BytesElement("ab"), two + two, two.substr(0, two.size() - 1), two + '\0',
+        std::string("\xff\xff\xff\xff", 4) + two}) {
+    for (const Tensor& tensor : {answering.PutLeased(wrong), answering.PutStubs(wrong)}) {
+      const std::string message = CHECK_THROWS(ProtocolError, answering.Respond(answering.Outputs(tensor)));
+      CHECK(message.find("output 'OUT'") != std::string::npos);
+    }
+  }
+  CHECK_EQ(answering.request.sent.responses, 0);
+}
+
+TEST(Respond, RefusesABytesOutputWithAnImpossibleShape) {
+  Answering answering;
+  constexpr std::array<std::int64_t, 2> kHuge{std::int64_t{1} << 40, std::int64_t{1} << 40};
+  constexpr std::array<std::int64_t, 2> kNegative{-1, -2};
+  for (const std::span<const std::int64_t> shape : {std::span(kHuge), std::span(kNegative)}) {
+    Tensor tensor = answering.PutStubs(BytesElement("ab") + BytesElement("c"));
+    tensor.shape = shape;
+    CHECK_THROWS(ProtocolError, answering.Respond(answering.Outputs(tensor)));
+  }
 }
 
 TEST(Respond, RefusesBytesThatTheStubDoesNotHold) {

@@ -1,6 +1,6 @@
 #include "tests/cpp/backend/stand_in_core.h"
 
-#include <algorithm>
+#include <cstring>
 
 #include "triton_c_api/resolve.h"
 
@@ -155,4 +155,18 @@ TRITONBACKEND_Request MakeRequest(const std::string& input_name, const std::stri
   input.claimed_size = payload.size();
   request.inputs.push_back(input);
   return request;
+}
+
+TRITONBACKEND_Request MakeBytesRequest(const std::string& payload, std::int64_t count) {
+  TRITONBACKEND_Request request = MakeRequest("IN", payload);
+  request.inputs[0].dtype = TRITONSERVER_TYPE_BYTES;
+  request.inputs[0].shape = {count};
+  return request;
+}
+
+std::string BytesElement(const std::string& text) {
+  const auto length = static_cast<std::uint32_t>(text.size());
+  std::string encoded(sizeof length, '\0');
+  std::memcpy(encoded.data(), &length, sizeof length);
+  return encoded + text;
 }

@@ -59,3 +59,9 @@ void UseStandInCore();
 
 // A request with one FP32 input of one dimension, in one buffer.
 TRITONBACKEND_Request MakeRequest(const std::string& input_name, const std::string& payload);
+
+// The same with a BYTES input of `count` elements, whatever `payload` is.
+TRITONBACKEND_Request MakeBytesRequest(const std::string& payload, std::int64_t count);
+
+// One element of a BYTES tensor.
+std::string BytesElement(const std::string& text);
