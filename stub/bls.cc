@@ -75,7 +75,12 @@ Inputs Snapshot(const InferenceRequest& request, Connection& connection) {
   for (const auto& tensor : request.inputs()) {
     Output& output = all.outputs.emplace_back();
     output.name = tensor->name();
-    output.payload = tensor->Contents();
+    if (auto lent = tensor->Lend(*connection.book()); lent) {
+      output.payload = std::move(*lent);
+      output.passed_through = output.payload.lease.get();
+    } else {
+      output.payload = tensor->Contents();
+    }
   }
   inputs.blocks = CopyOutputs(*connection.channel().arena(), inputs.answers);
   return inputs;

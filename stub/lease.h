@@ -69,9 +69,11 @@ class Lease {
   // A part of the block. Throws ProtocolError when it is none.
   [[nodiscard]] std::span<std::byte> Part(std::uint64_t offset, std::uint64_t size) const;
 
+  [[nodiscard]] bool BelongsTo(const LeaseBook& book) const noexcept { return book_.get() == &book; }
+
   // It came with the batch that `book`'s attachment is working on: older ones that still live have been kept.
   [[nodiscard]] bool IsNewFrom(const LeaseBook& book) const noexcept {
-    return book_.get() == &book && !kept_.load(std::memory_order_relaxed);
+    return BelongsTo(book) && !kept_.load(std::memory_order_relaxed);
   }
 
   // The server is being told that this lease outlives its batch.

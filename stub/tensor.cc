@@ -91,7 +91,7 @@ void Tensor::MakeArray() {
     array_ = DecodeBytes(bytes_, shape_);
   } else if (owner_) {
     array_ = ViewAsArray(dtype_, shape_, bytes_, owner_, read_only_);
-  } else if (bytes_.empty() || (bytes_.size() < kCopyBelow && !in_place_)) {
+  } else if (bytes_.empty() || lent_ || (bytes_.size() < kCopyBelow && !in_place_)) {
     array_ = CopyAsArray(dtype_, shape_, bytes_);
   } else {
     array_ = ViewAsArray(dtype_, shape_, bytes_, lease_);
@@ -101,6 +101,9 @@ void Tensor::MakeArray() {
 }
 
 SharedArray Tensor::AsSharedArray() {
+  if (lent_) {
+    AsNumpy();
+  }
   if (array_) {
     const py::array& array = AsArray(array_);
     return {.dtype = DataTypeOf(array),
@@ -142,6 +145,15 @@ Payload Tensor::Contents() const {
           .bytes = {static_cast<const std::byte*>(array.data()), static_cast<std::size_t>(array.nbytes())},
           .lease = LeaseOf(array),
           .array = array};
+}
+
+std::optional<Payload> Tensor::Lend(const LeaseBook& book) {
+  // BF16 has no array that could be a copy.
+  if (array_ || in_place_ || !lease_ || !lease_->BelongsTo(book) || dtype_ == DataType::kBf16) {
+    return std::nullopt;
+  }
+  lent_ = true;
+  return Contents();
 }
 
 }  // namespace tpb::stub

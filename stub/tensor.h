@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -60,6 +61,10 @@ class Tensor {
   // str() of an element raises, and Error.
   [[nodiscard]] Payload Contents() const;
 
+  // The same for an input that nobody has asked for yet, when it lies in a block of `book`: nobody can change
+  // it where it is from here on, because whoever asks later gets a copy. Nothing for any other tensor.
+  std::optional<Payload> Lend(const LeaseBook& book);
+
  private:
   void CheckCpu(const char* wanted) const;
   void MakeArray();
@@ -74,6 +79,7 @@ class Tensor {
   std::shared_ptr<Lease> lease_;
   std::shared_ptr<BorrowedArray> owner_;
   bool read_only_ = false;
+  bool lent_ = false;      // somebody reads bytes_: an array has to be a copy of them
   bool in_place_ = false;  // others look at bytes_: an array has to be a view of them
 };
 

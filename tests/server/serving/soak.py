@@ -180,7 +180,7 @@ class Soak:
 
 def _identity(model: str) -> Call:
     def call(client: Client, choice: random.Random, numbers: np.random.Generator) -> None:
-        types = choice.sample(sorted(set(DTYPES) - {"STRING"}), choice.randint(1, 3))
+        types = choice.sample(sorted(DTYPES), choice.randint(1, 3))
         inputs = {f"IN_{name}": _array(name, _size(choice), numbers) for name in types}
         outputs = client.infer(model, inputs, [f"OUT_{name}" for name in types])
         for name in types:
