@@ -91,6 +91,9 @@ Welcome ReceiveServerHello(int socket, std::string_view package_version) {
   if (received.bytes.empty()) {
     throw Error(Code::kUnavailable, "the server closed the connection during the handshake");
   }
+  if (const std::string failure = FailureText(AsText(received.bytes)); !failure.empty()) {
+    throw Error(Code::kUnavailable, failure);
+  }
   ServerHello hello{};
   if (received.bytes.size() != sizeof(hello) || received.descriptors.size() != kServerHelloDescriptors) {
     throw ProtocolError("the server's hello has " + std::to_string(received.bytes.size()) + " bytes and " +

@@ -35,7 +35,7 @@ struct Welcome {
   UniqueFd server_pidfd;  // invalid when the server has none
 };
 
-// Stub: waits for the answer. Throws when the server is gone or of another version.
+// Stub: waits for the answer. Throws when the server is gone, of another version, or says itself why not.
 Welcome ReceiveServerHello(int socket, std::string_view package_version);
 
 // A forked child of the stub introduces itself: over the socket that it inherited it hands the server one end
@@ -45,7 +45,7 @@ void SendChild(int socket, int child_socket);
 // Server: whether that is what a message says; the socket is its only descriptor.
 bool IsChild(std::string_view message);
 
-// Stub: says, instead of or after a hello, why it cannot go on. Never throws: the socket may be gone.
+// Either side: says, instead of or after a hello, why it cannot go on. Never throws: the socket may be gone.
 void SendFailure(int socket, std::string_view text) noexcept;
 
 // The text of such a message, or nothing when the bytes are something else.

@@ -152,6 +152,10 @@ ipc::LeaseRecord ToLease(py::handle item) {
           .size = fields[2].cast<std::uint64_t>()};
 }
 
+py::tuple FromLease(const ipc::LeaseRecord& lease) {
+  return py::make_tuple(lease.lease, lease.offset, lease.size);
+}
+
 ipc::Execute ToExecute(const py::dict& from, Shapes& shapes) {
   return {.leases = Each(from, "leases", ToLease),
           .requests = Each(from, "requests",
@@ -160,9 +164,7 @@ ipc::Execute ToExecute(const py::dict& from, Shapes& shapes) {
 
 py::dict FromExecute(const ipc::Execute& message) {
   py::dict to;
-  to["leases"] = List(message.leases, [](const ipc::LeaseRecord& lease) {
-    return py::make_tuple(lease.lease, lease.offset, lease.size);
-  });
+  to["leases"] = List(message.leases, FromLease);
   to["requests"] = List(message.requests, FromRequest);
   return to;
 }
@@ -231,6 +233,50 @@ py::dict FromReply(const ipc::Reply& message) {
   return to;
 }
 
+ipc::Call ToCall(const py::dict& from, Shapes& shapes) {
+  return {.model_name = Text(from, "model_name"),
+          .model_version = Get<std::int64_t>(from, "model_version"),
+          .slot = Get<std::uint32_t>(from, "slot"),
+          .request = ToRequest(Get<py::dict>(from, "request"), shapes)};
+}
+
+py::dict FromCall(const ipc::Call& message) {
+  py::dict to;
+  to["model_name"] = FromText(message.model_name);
+  to["model_version"] = message.model_version;
+  to["slot"] = message.slot;
+  to["request"] = FromRequest(message.request);
+  return to;
+}
+
+ipc::CallAnswer ToCallAnswer(const py::dict& from, Shapes& shapes) {
+  return {.leases = Each(from, "leases", ToLease),
+          .response = ToResponse(Get<py::dict>(from, "response"), shapes)};
+}
+
+py::dict FromCallAnswer(const ipc::CallAnswer& message) {
+  py::dict to;
+  to["leases"] = List(message.leases, FromLease);
+  to["response"] = FromResponse(message.response);
+  return to;
+}
+
+ipc::LogLine ToLogLine(const py::dict& from, Shapes& /*none*/) {
+  return {.level = Number<ipc::LogLevel>(from, "level"),
+          .line = Get<std::uint32_t>(from, "line"),
+          .file = Text(from, "file"),
+          .text = Text(from, "text")};
+}
+
+py::dict FromLogLine(const ipc::LogLine& message) {
+  py::dict to;
+  to["level"] = FromNumber(message.level);
+  to["line"] = message.line;
+  to["file"] = FromText(message.file);
+  to["text"] = FromText(message.text);
+  return to;
+}
+
 template <auto kConvert>
 py::bytes Encoded(const py::dict& from) {
   Shapes shapes;
@@ -257,6 +303,12 @@ void BindMessages(py::module_& module) {
   module.def("decode_load", &Decoded<ipc::DecodeLoad, FromLoad>);
   module.def("encode_reply", &Encoded<ToReply>);
   module.def("decode_reply", &Decoded<ipc::DecodeReply, FromReply>);
+  module.def("encode_call", &Encoded<ToCall>);
+  module.def("decode_call", &Decoded<ipc::DecodeCall, FromCall>);
+  module.def("encode_call_answer", &Encoded<ToCallAnswer>);
+  module.def("decode_call_answer", &Decoded<ipc::DecodeCallAnswer, FromCallAnswer>);
+  module.def("encode_log_line", &Encoded<ToLogLine>);
+  module.def("decode_log_line", &Decoded<ipc::DecodeLogLine, FromLogLine>);
 }
 
 }  // namespace tpb::testing

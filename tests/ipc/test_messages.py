@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 PROPERTY = settings(deadline=None, max_examples=150)
 
-KINDS = ["execute", "load", "reply"]
+KINDS = ["execute", "load", "reply", "call", "call_answer", "log_line"]
 UINT32 = st.integers(0, 2**32 - 1)
 UINT64 = st.integers(0, 2**64 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -54,10 +54,11 @@ RESPONSES = st.fixed_dictionaries(
         "parameters": st.lists(PARAMETERS, max_size=2),
     }
 )
+LEASES = st.lists(st.tuples(UINT64, UINT64, UINT64), max_size=3)
 MESSAGES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "execute": st.fixed_dictionaries(
         {
-            "leases": st.lists(st.tuples(UINT64, UINT64, UINT64), max_size=3),
+            "leases": LEASES,
             "requests": st.lists(REQUESTS, max_size=3),
         }
     ),
@@ -85,6 +86,13 @@ MESSAGES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "kept": st.lists(UINT64, max_size=4),
             "responses": st.lists(RESPONSES, max_size=3),
         }
+    ),
+    "call": st.fixed_dictionaries(
+        {"model_name": TEXT, "model_version": INT64, "slot": UINT32, "request": REQUESTS}
+    ),
+    "call_answer": st.fixed_dictionaries({"leases": LEASES, "response": RESPONSES}),
+    "log_line": st.fixed_dictionaries(
+        {"level": st.integers(0, 3), "line": UINT32, "file": TEXT, "text": TEXT}
     ),
 }
 

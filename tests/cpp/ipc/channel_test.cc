@@ -247,9 +247,11 @@ TEST(Channel, ItsPartsDoNotOverlapAndFitThePages) {
   const ipc::Layout& layout = server->layout();
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::vector<ipc::Extent> parts{
+      layout.control,
       {layout.work.offset, ipc::RingBytes(layout.work.capacity)},
       {layout.replies.offset, ipc::RingBytes(layout.replies.capacity)},
       {layout.events.offset, ipc::RingBytes(layout.events.capacity)},
+      layout.calls,
       layout.server_arena,
       layout.stub_arena,
       {layout.region_size, 0},
@@ -262,6 +264,23 @@ TEST(Channel, ItsPartsDoNotOverlapAndFitThePages) {
   CHECK_EQ(layout.stub_arena.offset % page, 0U);
   CHECK(layout.region_size <= kMaxBytes);
   CHECK_EQ(layout.events.capacity, 64U);
+  CHECK_EQ(layout.control.size, sizeof(ipc::ControlLine));
+  CHECK_EQ(layout.calls.size, ipc::kCallSlots * sizeof(ipc::CallSlot));
+}
+
+TEST(Channel, BothSidesUseTheSameControlLineAndCallSlots) {
+  const auto server = CreateServer();
+  const auto stub = AttachHere(*server, server->layout());
+  CHECK_EQ(server->calls().size(), ipc::kCallSlots);
+  CHECK_EQ(stub->calls().size(), ipc::kCallSlots);
+
+  server->control().log_levels = 5;
+  server->calls().front().lease = 1;
+  server->calls().back().lease = 2;
+
+  CHECK_EQ(stub->control().log_levels.load(), 5U);
+  CHECK_EQ(stub->calls().front().lease, 1U);
+  CHECK_EQ(stub->calls().back().lease, 2U);
 }
 
 TEST(Channel, TooLittleMemoryIsASentence) {
@@ -307,6 +326,14 @@ TEST(Channel, AStubRefusesALayoutThatDoesNotFit) {
       {"a ring without slots", [](auto& layout) { layout.work.capacity = 0; }},
       {"a ring of an odd size", [](auto& layout) { layout.events.capacity = 63; }},
       {"a ring of all slots there are", [](auto& layout) { layout.events.capacity = 0x80000000; }},
+      {"a control line past the end", [](auto& layout) { layout.control.offset = layout.region_size; }},
+      {"a control line that is too short", [](auto& layout) { layout.control.size = 63; }},
+      {"a control line that is not aligned", [](auto& layout) { layout.control.offset += 8; }},
+      {"call slots past the end", [](auto& layout) { layout.calls.size = layout.region_size; }},
+      {"call slots that wrap", [](auto& layout) { layout.calls.offset = ~std::uint64_t{0} - 63; }},
+      {"call slots of an endless size", [](auto& layout) { layout.calls.size = ~std::uint64_t{0}; }},
+      {"call slots that are not aligned", [](auto& layout) { layout.calls.offset += 8; }},
+      {"less than a call slot", [](auto& layout) { layout.calls.size = 63; }},
   };
 
   for (const auto& [what, lie] : lies) {

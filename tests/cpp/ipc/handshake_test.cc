@@ -220,6 +220,45 @@ TEST(Handshake, WhatIsNoHelloIsRefused) {
   CHECK_THROWS(ProtocolError, ReceiveServerHello(sockets.stub.get(), "1.2.3"));
 }
 
+TEST(Handshake, AForkedChildBringsASocketInWhichItsHelloWaits) {
+  const Sockets inherited;
+  Sockets own;
+  ipc::SendStubHello(own.stub.get(), {.package = "1.2.3", .python = "3.11.7"});
+  ipc::SendChild(inherited.stub.get(), own.server.get());
+  own.server.Reset();
+
+  const auto received = ipc::ReceiveMessage(inherited.server.get(), 100, 1, ipc::Patience::kNone);
+
+  CHECK(ipc::IsChild({reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size()}));
+  CHECK_EQ(received.descriptors.size(), 1U);
+  const int childs = received.descriptors[0].get();
+  CHECK_EQ(ReceiveStubHello(childs, "1.2.3", ipc::Patience::kNone).python, "3.11.7");
+  ipc::SendServerHello(childs, "1.2.3", {}, STDERR_FILENO, STDERR_FILENO, -1);
+  CHECK(ReceiveServerHello(own.stub.get(), "1.2.3").memfd.valid());
+}
+
+TEST(Handshake, OnlyAForkedChildLooksLikeOne) {
+  CHECK(ipc::IsChild("TPBCHILD"));
+  CHECK(!ipc::IsChild("TPBCHIL"));
+  CHECK(!ipc::IsChild("TPBCHILD1"));
+  CHECK(!ipc::IsChild("TPBFAIL1"));
+  CHECK(!ipc::IsChild(""));
+}
+
+TEST(Handshake, AChildWithoutAHelloIsNotWaitedFor) {
+  const Sockets sockets;
+
+  CHECK_THROWS(ipc::Error, ReceiveStubHello(sockets.server.get(), "1.2.3", ipc::Patience::kNone));
+}
+
+TEST(Handshake, AServerThatRefusesSaysWhy) {
+  const Sockets sockets;
+  ipc::SendFailure(sockets.server.get(), "64 forked children already talk to the server");
+
+  CHECK_EQ(CHECK_THROWS(ipc::Error, ReceiveServerHello(sockets.stub.get(), "1.2.3")),
+           "64 forked children already talk to the server");
+}
+
 TEST(Handshake, DescriptorsThatDoNotBelongAreRefusedAndClosed) {
   const Sockets sockets;
   const auto before = testing::OpenDescriptors();

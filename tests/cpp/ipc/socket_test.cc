@@ -133,6 +133,18 @@ TEST(Socket, APeerThatIsGoneReadsAsNothing) {
   CHECK(ReceiveMessage(right.get(), 100, 0).bytes.empty());
 }
 
+TEST(Socket, WhoDoesNotWaitGetsOnlyWhatIsThere) {
+  auto [left, right] = ipc::SocketPair();
+  CHECK_EQ(CHECK_THROWS(ipc::Error, ReceiveMessage(right.get(), 100, 0, ipc::Patience::kNone)),
+           "Unable to receive a message from the peer: Resource temporarily unavailable");
+
+  SendMessage(left.get(), Bytes("here"), {});
+  CHECK_EQ(Text(ReceiveMessage(right.get(), 100, 0, ipc::Patience::kNone)), "here");
+
+  left.Reset();
+  CHECK(ReceiveMessage(right.get(), 100, 0, ipc::Patience::kNone).bytes.empty());
+}
+
 // The kernel reports this one as ECONNRESET.
 TEST(Socket, APeerThatLeftMailUnreadReadsAsNothing) {
   auto [left, right] = ipc::SocketPair();
