@@ -44,7 +44,7 @@ class Client:
     def infer(
         self,
         model: str,
-        inputs: Mapping[str, np.ndarray] | None = None,
+        inputs: Mapping[str, Any] | None = None,
         outputs: Sequence[str] | None = None,
         **options: Any,
     ) -> Arrays:
@@ -54,7 +54,7 @@ class Client:
     def result(
         self,
         model: str,
-        inputs: Mapping[str, np.ndarray] | None = None,
+        inputs: Mapping[str, Any] | None = None,
         outputs: Sequence[str] | None = None,
         **options: Any,
     ) -> Any:
@@ -64,14 +64,28 @@ class Client:
             model, self.tensors(inputs or {}), outputs=wanted, **{**self._limits, **options}
         )
 
-    def tensors(self, inputs: Mapping[str, np.ndarray]) -> list[Any]:
+    def tensors(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """From arrays, and from tensors that `tensor_of` made."""
         tensors = []
         for name, array in inputs.items():
+            if not isinstance(array, np.ndarray):
+                tensors.append(array)
+                continue
             data_type = np_to_triton_dtype(array.dtype)
             tensor = self._module.InferInput(name, list(array.shape), data_type)
             tensor.set_data_from_numpy(array)
             tensors.append(tensor)
         return tensors
+
+    def tensor_of(self, name: str, data_type: str, shape: Sequence[int], payload: bytes) -> Any:
+        """An input of any type with any payload, right or wrong, as it travels."""
+        tensor = self._module.InferInput(name, list(shape), data_type)
+        if self.protocol == "http":
+            tensor._raw_data = payload
+            tensor._parameters["binary_data_size"] = len(payload)
+        else:
+            tensor._raw_content = payload
+        return tensor
 
     def arrays(self, result: Any) -> Arrays:
         return {name: result.as_numpy(name) for name in self.output_names(result)}
@@ -81,12 +95,12 @@ class Client:
             return [output["name"] for output in result.get_response().get("outputs", [])]
         return [output.name for output in result.get_response().outputs]
 
-    def error(self, model: str, inputs: Mapping[str, np.ndarray] | None = None, **options: Any) -> str:
+    def error(self, model: str, inputs: Mapping[str, Any] | None = None, **options: Any) -> str:
         """The text of the error that the request must end with."""
         return str(self.failure(model, inputs, **options).message())
 
     def failure(
-        self, model: str, inputs: Mapping[str, np.ndarray] | None = None, **options: Any
+        self, model: str, inputs: Mapping[str, Any] | None = None, **options: Any
     ) -> InferenceServerException:
         try:
             result = self.infer(model, inputs, **options)
