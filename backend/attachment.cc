@@ -27,23 +27,30 @@ Conversation::Options ChannelOptions(const Attachment::Options& options) {
 std::unique_ptr<Attachment> Attachment::Spawn(Spawner& spawner, const LaunchPlan& plan, Options options) {
   auto conversation = Conversation::Create(ChannelOptions(options));
   auto [own, stubs] = ipc::SocketPair();
-  const pid_t pid = spawner.Spawn(plan, stubs.get());
+  auto output = std::make_unique<StubOutput>(options.label);
+  const pid_t pid = spawner.Spawn(plan, {.socket = stubs.get(),
+                                         .standard_output = output->writing_end(StubOutput::kStdout),
+                                         .standard_error = output->writing_end(StubOutput::kStderr)});
   stubs.Reset();
+  output->CloseWritingEnds();
   std::unique_ptr<Attachment> attachment(
-      new Attachment(pid, std::move(options), std::move(conversation), std::move(own)));
+      new Attachment(pid, std::move(options), std::move(conversation), std::move(output), std::move(own)));
   attachment->ShakeHands();
   attachment->listener_->Start();
   return attachment;
 }
 
 Attachment::Attachment(pid_t pid, Options options, std::shared_ptr<Conversation> conversation,
-                       ipc::UniqueFd socket)
+                       std::unique_ptr<StubOutput> output, ipc::UniqueFd socket)
     : options_(std::move(options)),
       conversation_(std::move(conversation)),
+      output_(std::move(output)),
       socket_(std::move(socket)),
       process_(pid),
-      listener_(
-          std::make_unique<Listener>(ListenerOptions(), process_, socket_.get(), conversation_, ending_)) {}
+      listener_(std::make_unique<Listener>(
+          ListenerOptions(),
+          Listener::Stub{.process = process_, .socket = socket_.get(), .output = *output_, .ending = ending_},
+          conversation_)) {}
 
 Attachment::~Attachment() { End(ipc::Deadline::After(std::chrono::seconds(0))); }
 
@@ -57,9 +64,7 @@ Listener::Options Attachment::ListenerOptions() {
 }
 
 void Attachment::ShakeHands() {
-  const std::array<int, 2> sources{socket_.get(), process_.pidfd()};
-  const int ready = ipc::WaitReadable(sources.data(), static_cast<int>(sources.size()),
-                                      ipc::Deadline::After(options_.hello_timeout));
+  const int ready = AwaitHello();
   if (ready < 0) {
     throw ipc::Error(ipc::Code::kInternal, "Stub process '" + options_.label +
                                                "' is not healthy. It sent no message "
@@ -82,6 +87,22 @@ void Attachment::ShakeHands() {
                        conversation_->channel().memfd(), conversation_->channel().eventfd(), own_pidfd.get());
 }
 
+// 0: the socket speaks, 1: the process has ended, -1: too late. What it prints before is logged meanwhile:
+// there is no listener yet, and a full pipe would keep it from ever saying hello.
+int Attachment::AwaitHello() {
+  const auto deadline = ipc::Deadline::After(options_.hello_timeout);
+  while (true) {
+    const std::array<int, 4> sources{socket_.get(), process_.pidfd(),
+                                     output_->descriptor(StubOutput::kStdout),
+                                     output_->descriptor(StubOutput::kStderr)};
+    const int ready = ipc::WaitReadable(sources.data(), static_cast<int>(sources.size()), deadline);
+    if (ready < 2 || deadline.Passed()) {
+      return ready < 2 ? ready : -1;
+    }
+    output_->Read(StubOutput::kStreams[static_cast<std::size_t>(ready) - 2]);
+  }
+}
+
 ipc::Error Attachment::DiedBeforeHello() const {
   return {ipc::Code::kInternal, "Stub process '" + options_.label + "' is not healthy. It " +
                                     process_.DescribeEnd() +
@@ -94,6 +115,7 @@ std::optional<Attachment::Answer> Attachment::Exchange(ipc::MessageKind kind, st
     return std::nullopt;
   }
   try {
+    conversation_->TellLogLevels();
     ipc::ServerChannel& channel = conversation_->channel();
     ipc::Slot slot{};
     slot.kind = static_cast<std::uint32_t>(kind);
@@ -183,6 +205,7 @@ void Attachment::End(ipc::Deadline deadline) noexcept {
   }
   listener_->Stop();
   process_.End(deadline);
+  output_->Finish();
   MarkGone();
   if (options_.gateway) {
     options_.gateway->AwaitNone(deadline);

@@ -18,6 +18,7 @@
 #include "backend/leases.h"
 #include "backend/listener.h"
 #include "backend/payloads.h"
+#include "backend/stub_output.h"
 #include "backend/supervisor/spawner.h"
 #include "backend/supervisor/stub_process.h"
 #include "ipc/channel.h"
@@ -83,6 +84,9 @@ class Attachment {
   // wakes.
   void Condemn(const std::string& why) noexcept;
 
+  // A stub that is there already now works for this instance: what it prints is logged under its name.
+  void SetLabel(const std::string& label) { output_->SetLabel(label); }
+
   // An orderly end: asks the stub to run the model's finalize() and to leave, and kills it at the deadline.
   // Throws nothing: what goes wrong is complained about.
   void Finalize(ipc::Deadline deadline) noexcept;
@@ -91,10 +95,12 @@ class Attachment {
   [[nodiscard]] std::uint64_t dropped() const noexcept { return conversation_->dropped(); }
 
  private:
-  Attachment(pid_t pid, Options options, std::shared_ptr<Conversation> conversation, ipc::UniqueFd socket);
+  Attachment(pid_t pid, Options options, std::shared_ptr<Conversation> conversation,
+             std::unique_ptr<StubOutput> output, ipc::UniqueFd socket);
 
   [[nodiscard]] Listener::Options ListenerOptions();
   void ShakeHands();
+  int AwaitHello();
   [[nodiscard]] ipc::Error DiedBeforeHello() const;
   void MarkGone() noexcept;
   void End(ipc::Deadline deadline) noexcept;
@@ -102,6 +108,7 @@ class Attachment {
 
   const Options options_;
   const std::shared_ptr<Conversation> conversation_;  // shared with the listener and with calls in flight
+  const std::unique_ptr<StubOutput> output_;          // the listener's, while that runs
   const ipc::UniqueFd socket_;
   StubProcess process_;
 

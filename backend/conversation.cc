@@ -3,7 +3,9 @@
 #include <chrono>
 #include <utility>
 
+#include "backend/model_log.h"
 #include "ipc/error.h"
+#include "ipc/messages.h"
 
 namespace tpb::backend {
 namespace {
@@ -15,7 +17,9 @@ constexpr std::chrono::seconds kEventsPatience{5};
 std::shared_ptr<Conversation> Conversation::Create(const Options& options) {
   auto channel = ipc::ServerChannel::Create(
       {.name = options.region_name, .max_bytes = options.max_bytes, .event_slots = options.event_slots});
-  return std::shared_ptr<Conversation>(new Conversation(std::move(channel), options));
+  std::shared_ptr<Conversation> conversation(new Conversation(std::move(channel), options));
+  conversation->TellLogLevels();
+  return conversation;
 }
 
 Conversation::Conversation(std::unique_ptr<ipc::ServerChannel> channel, const Options& options)
@@ -49,8 +53,29 @@ void Conversation::HandleEvent(const ipc::Slot& slot) {
     case ipc::MessageKind::kCall:
       calls_.Start(shared_from_this(), slot.id, channel_->CopyBody(slot));
       return;
+    case ipc::MessageKind::kLog:
+      LogLine(slot);
+      return;
     default:
       throw ipc::ProtocolError("the stub process sent an event of kind " + std::to_string(slot.kind));
+  }
+}
+
+void Conversation::LogLine(const ipc::Slot& slot) {
+  if (slot.size > ipc::kMaxLogBytes) {
+    throw ipc::ProtocolError("the stub process sent a line of " + std::to_string(slot.size) +
+                             " bytes for the log");
+  }
+  const auto body = channel_->CopyBody(slot);
+  LogModelLine(ipc::DecodeLogLine(body));
+}
+
+void Conversation::TellLogLevels() noexcept {
+  const std::uint32_t levels = EnabledLogLevels();
+  auto& told = channel_->control().log_levels;
+  // Stored only when it changes: the stub's processors keep the line in their caches.
+  if (told.load(std::memory_order_relaxed) != levels) {
+    told.store(levels, std::memory_order_relaxed);
   }
 }
 
@@ -58,8 +83,12 @@ void Conversation::HandleEvent(const ipc::Slot& slot) {
 void Conversation::AwaitEvents(std::uint64_t count, const std::atomic<bool>& gone) {
   std::unique_lock lock(events_mutex_);
   const auto handled = [&] { return events_handled_ >= count || gone.load(std::memory_order_acquire); };
-  // The service thread never blocks, so a count that it does not reach soon was never sent.
-  if (!events_wake_.wait_for(lock, kEventsPatience, handled)) {
+  while (!events_wake_.wait_for(lock, kEventsPatience, handled)) {
+    // The service thread never waits for the stub, but a log whose reader has stopped can hold it up.
+    const std::uint32_t unread = channel_->events().tail() - static_cast<std::uint32_t>(events_handled_);
+    if (count - events_handled_ <= unread) {
+      continue;
+    }
     throw ipc::ProtocolError("the stub process claims " + std::to_string(count) + " events, it sent " +
                              std::to_string(events_handled_));
   }

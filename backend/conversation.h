@@ -52,6 +52,9 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   // come soon.
   void AwaitEvents(std::uint64_t count, const std::atomic<bool>& gone);
 
+  // Lets the other side know which lines the log takes now, so that it sends no others.
+  void TellLogLevels() noexcept;
+
   // `gone` may have been set: AwaitEvents looks again.
   void Wake() noexcept;
 
@@ -66,6 +69,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   Conversation(std::unique_ptr<ipc::ServerChannel> channel, const Options& options);
 
   void HandleEvent(const ipc::Slot& slot);
+  void LogLine(const ipc::Slot& slot);
 
   const std::string label_;
   const std::unique_ptr<ipc::ServerChannel> channel_;

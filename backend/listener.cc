@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <utility>
@@ -37,13 +38,10 @@ void Drain(int eventfd) {
 
 }  // namespace
 
-Listener::Listener(Options options, const StubProcess& process, int socket,
-                   std::shared_ptr<Conversation> conversation, std::atomic<bool>& ending)
+Listener::Listener(Options options, const Stub& stub, std::shared_ptr<Conversation> conversation)
     : options_(std::move(options)),
-      process_(process),
-      socket_(socket),
+      stub_(stub),
       conversation_(std::move(conversation)),
-      ending_(ending),
       stop_(NewEventfd()) {}
 
 void Listener::Start() {
@@ -67,40 +65,74 @@ void Listener::Run() noexcept {
   while (!children_.empty()) {
     Dismiss(children_.begin()->first);
   }
+  if (!stopped_) {
+    stub_.output.Finish();
+  }
 }
 
 void Listener::WatchStub() {
-  poller_.Add(process_.pidfd(), [this] { process_ended_ = true; });
-  poller_.Add(socket_, [this] { ReadStubSocket(); });
+  poller_.Add(stub_.process.pidfd(), [this] { process_ended_ = true; });
+  poller_.Add(stub_.socket, [this] { ReadStubSocket(); });
   poller_.Add(conversation_->channel().eventfd(), [this] { Drain(conversation_->channel().eventfd()); });
   poller_.Add(stop_.get(), [this] { stopped_ = true; });
+  WatchOutput(StubOutput::kStdout);
+  WatchOutput(StubOutput::kStderr);
+}
+
+void Listener::WatchOutput(StubOutput::Stream stream) {
+  const int fd = stub_.output.descriptor(stream);
+  poller_.Add(fd, [this, fd, stream] {
+    if (stub_.output.Read(stream) == StubOutput::Got::kEnd) {
+      poller_.Remove(fd);
+    }
+  });
+}
+
+// How long to sleep when nothing happens; -1 for ever.
+int Listener::Patience() const {
+  const int flush = stub_.output.FlushInMs();
+  if (stub_.process.pidfd() >= 0) {
+    return flush;
+  }
+  return flush < 0 ? kLookAgainMs : std::min(flush, kLookAgainMs);
 }
 
 void Listener::Listen() {
   WatchStub();
-  const int patience = process_.pidfd() >= 0 ? -1 : kLookAgainMs;
   while (!process_ended_) {
     const bool more = HandleEvents();
-    const bool handled = poller_.Wait(more ? 0 : patience);
+    const bool handled = poller_.Wait(more ? 0 : Patience());
+    stub_.output.FlushQuiet();
     conversation_->channel().events().Awake();
     for (const auto& [socket, child] : children_) {
       child.conversation->channel().events().Awake();
     }
     if (stopped_) {
-      conversation_->HandleEvents(kEventsAtOnce);
+      ReadRest();
       return;
     }
-    if (!handled && !more && process_.Ended()) {
+    if (!handled && !more && stub_.process.Ended()) {
       break;
     }
   }
-  conversation_->HandleEvents(kEventsAtOnce);
+  NoteEnd();
+}
+
+// What the stub has sent and printed until now.
+void Listener::ReadRest() {
+  const std::uint32_t capacity = conversation_->channel().layout().events.capacity;
+  conversation_->HandleEvents(static_cast<int>(capacity));
+  stub_.output.ReadRest();
+}
+
+void Listener::NoteEnd() {
+  ReadRest();
   ReadLastWords();
-  if (!ending_.exchange(true)) {
-    options_.complain("the stub process of '" + options_.label + "' (pid " + std::to_string(process_.pid()) +
-                      ") " + process_.DescribeEnd());
+  if (!stub_.ending.exchange(true)) {
+    options_.complain("the stub process of '" + options_.label + "' (pid " +
+                      std::to_string(stub_.process.pid()) + ") " + stub_.process.DescribeEnd());
   }
-  process_.KillGroup();  // workers that the model has started
+  stub_.process.KillGroup();  // workers that the model has started
   options_.gone();
 }
 
@@ -126,13 +158,13 @@ bool Listener::HandleEvents() {
 // close it.
 void Listener::ReadStubSocket() {
   bool closed = false;
-  TakeMessage(socket_, closed);
-  if (closed && ending_) {
-    poller_.Remove(socket_);  // it may still be busy leaving
+  TakeMessage(stub_.socket, closed);
+  if (closed && stub_.ending) {
+    poller_.Remove(stub_.socket);  // it may still be busy leaving
   } else if (closed) {
-    const int pidfd = process_.pidfd();
+    const int pidfd = stub_.process.pidfd();
     ipc::WaitReadable(&pidfd, 1, ipc::Deadline::After(std::chrono::seconds(1)));
-    throw ipc::Error(ipc::Code::kUnavailable, "it closed its connection and " + process_.DescribeEnd());
+    throw ipc::Error(ipc::Code::kUnavailable, "it closed its connection and " + stub_.process.DescribeEnd());
   }
 }
 
@@ -202,9 +234,10 @@ void Listener::Dismiss(int socket) noexcept {
 // A process that has ended may have left a message behind.
 void Listener::ReadLastWords() noexcept {
   try {
-    bool closed = ipc::PeerClosed(socket_);
-    while (!closed && ipc::WaitReadable(&socket_, 1, ipc::Deadline::After(std::chrono::seconds(0))) == 0) {
-      TakeMessage(socket_, closed);
+    bool closed = ipc::PeerClosed(stub_.socket);
+    while (!closed &&
+           ipc::WaitReadable(&stub_.socket, 1, ipc::Deadline::After(std::chrono::seconds(0))) == 0) {
+      TakeMessage(stub_.socket, closed);
     }
   } catch (const std::exception& error) {
     options_.complain("the last message of the stub process of '" + options_.label + "': " + error.what());

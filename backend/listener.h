@@ -14,6 +14,7 @@
 
 #include "backend/conversation.h"
 #include "backend/poller.h"
+#include "backend/stub_output.h"
 #include "backend/supervisor/stub_process.h"
 #include "ipc/unique_fd.h"
 
@@ -30,9 +31,15 @@ class Listener {
     std::function<void()> gone;                        // the stub has ended
   };
 
-  // What is borrowed outlives the listener. `ending`: an end is expected, so there is no complaint about it.
-  Listener(Options options, const StubProcess& process, int socket,
-           std::shared_ptr<Conversation> conversation, std::atomic<bool>& ending);
+  // What is listened to; outlives the listener.
+  struct Stub {
+    const StubProcess& process;
+    int socket;
+    StubOutput& output;         // only the listener touches it from Start() to Stop()
+    std::atomic<bool>& ending;  // an end is expected, so there is no complaint about it
+  };
+
+  Listener(Options options, const Stub& stub, std::shared_ptr<Conversation> conversation);
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
   Listener(Listener&&) = delete;
@@ -56,6 +63,10 @@ class Listener {
   void Run() noexcept;
   void Listen();
   void WatchStub();
+  void WatchOutput(StubOutput::Stream stream);
+  [[nodiscard]] int Patience() const;
+  void ReadRest();
+  void NoteEnd();
   bool HandleEvents();
   void ReadStubSocket();
   void ReadChildSocket(int socket);
@@ -66,10 +77,8 @@ class Listener {
   void KeepFailure(const std::string& failure);
 
   const Options options_;
-  const StubProcess& process_;
-  const int socket_;
+  const Stub stub_;
   const std::shared_ptr<Conversation> conversation_;  // shared with the attachment and its calls
-  std::atomic<bool>& ending_;
 
   Poller poller_;
   const ipc::UniqueFd stop_;       // an eventfd

@@ -78,6 +78,7 @@ std::unique_ptr<Attachment> Model::Attach(const std::string& label) {
     prestarted = std::move(prestarted_);
   }
   if (prestarted.attachment && prestarted.placement == plan.placement && !prestarted.attachment->gone()) {
+    prestarted.attachment->SetLabel(label);
     return std::move(prestarted.attachment);
   }
   return Spawn(plan, label);

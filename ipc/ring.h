@@ -84,6 +84,11 @@ class RingConsumer {
   [[nodiscard]] bool Look() const noexcept;
   WaitResult Sleep(Deadline deadline, const std::atomic<bool>& peer_gone);
 
+  // Slots ever pushed, as the producer says; wraps. Any thread.
+  [[nodiscard]] std::uint32_t tail() const noexcept {
+    return control_.producer.tail.load(std::memory_order_acquire);
+  }
+
   // Ends a Wait() of another thread of this process, so that it looks at `peer_gone`.
   void Wake() noexcept;
 

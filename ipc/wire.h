@@ -92,6 +92,9 @@ inline constexpr std::uint32_t kCallSlots = 1024;
 // The numbers of TRITONSERVER_LogLevel.
 enum class LogLevel : std::uint32_t { kInfo = 0, kWarning = 1, kError = 2, kVerbose = 3 };
 
+// Of the body of a kLog; longer texts are cut where they are logged.
+inline constexpr std::uint64_t kMaxLogBytes = std::uint64_t{128} << 10;
+
 // --- Handshake (SOCK_SEQPACKET)
 // --------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "ipc/unique_fd.h"
+
 namespace tpb::backend {
 
 // The child leads a process group of its own, with an empty signal mask and default dispositions.
@@ -22,16 +24,16 @@ class SpawnCall {
   // In the child: `fd` is /dev/null, opened with `flags`.
   void OpenNull(int fd, int flags);
 
-  // In the child: `to` is a copy of `from`. Call it once: a second one could overwrite the first one's
-  // source.
+  // In the child: `to`, at most 9, is a copy of `from`.
   void Duplicate(int from, int to);
 
-  // Starts argv[0], an absolute path. Throws ipc::Error that names it.
-  pid_t Run(const std::vector<std::string>& argv, const std::vector<std::string>& environment) const;
+  // Starts argv[0], an absolute path; once. Throws ipc::Error that names it.
+  pid_t Run(const std::vector<std::string>& argv, const std::vector<std::string>& environment);
 
  private:
   posix_spawn_file_actions_t actions_{};
   posix_spawnattr_t attributes_{};
+  std::vector<ipc::UniqueFd> sources_;  // of the copies; until the child has them
 };
 
 }  // namespace tpb::backend

@@ -11,11 +11,13 @@
 namespace tpb::backend {
 namespace {
 
-pid_t SpawnHere(const LaunchPlan& plan, int socket) {
+pid_t SpawnHere(const LaunchPlan& plan, const ChildEnds& ends) {
   plan.placement.ApplyToThisThread();
   SpawnCall call;
   call.OpenNull(STDIN_FILENO, O_RDONLY);
-  call.Duplicate(socket, LaunchPlan::kSocketNumber);
+  call.Duplicate(ends.standard_output, STDOUT_FILENO);
+  call.Duplicate(ends.standard_error, STDERR_FILENO);
+  call.Duplicate(ends.socket, LaunchPlan::kSocketNumber);
   return call.Run(plan.argv, plan.environment);
 }
 
@@ -32,8 +34,8 @@ Spawner::~Spawner() {
   thread_.join();
 }
 
-pid_t Spawner::Spawn(const LaunchPlan& plan, int socket) {
-  Task task{.plan = &plan, .socket = socket, .pid = {}};
+pid_t Spawner::Spawn(const LaunchPlan& plan, const ChildEnds& ends) {
+  Task task{.plan = &plan, .ends = ends, .pid = {}};
   auto pid = task.pid.get_future();
   {
     const std::scoped_lock lock(mutex_);
@@ -54,7 +56,7 @@ void Spawner::Run() {
     tasks_.pop_front();
     lock.unlock();
     try {
-      task.pid.set_value(SpawnHere(*task.plan, task.socket));
+      task.pid.set_value(SpawnHere(*task.plan, task.ends));
     } catch (...) {
       task.pid.set_exception(std::current_exception());
     }

@@ -21,9 +21,15 @@ struct LaunchPlan {
   std::vector<std::string> environment;
   Placement placement;
 
-  // The number under which the child finds its socket, the only descriptor beside 0 (nothing), 1 and 2 (the
-  // server's).
+  // The number under which the child finds its socket, the only descriptor beside 0 (nothing), 1 and 2.
   static constexpr int kSocketNumber = 3;
+};
+
+// What the child gets copies of.
+struct ChildEnds {
+  int socket;
+  int standard_output;
+  int standard_error;
 };
 
 class Spawner {
@@ -36,13 +42,13 @@ class Spawner {
   ~Spawner();
 
   // Starts the child in a process group of its own, with an empty signal mask and default dispositions.
-  // `socket` is copied to kSocketNumber. Throws ipc::Error that names the program.
-  pid_t Spawn(const LaunchPlan& plan, int socket);
+  // Throws ipc::Error that names the program.
+  pid_t Spawn(const LaunchPlan& plan, const ChildEnds& ends);
 
  private:
   struct Task {
     const LaunchPlan* plan;
-    int socket;
+    ChildEnds ends;
     std::promise<pid_t> pid;
   };
 

@@ -18,7 +18,15 @@ TRITONSERVER_Error* TRITONSERVER_ErrorNew(TRITONSERVER_Error_Code code, const ch
 void TRITONSERVER_ErrorDelete(TRITONSERVER_Error* error) { delete error; }
 TRITONSERVER_Error_Code TRITONSERVER_ErrorCode(TRITONSERVER_Error* error) { return error->code; }
 const char* TRITONSERVER_ErrorMessage(TRITONSERVER_Error* error) { return error->message.c_str(); }
-bool TRITONSERVER_LogIsEnabled(TRITONSERVER_LogLevel /*level*/) { return false; }
+bool TRITONSERVER_LogIsEnabled(TRITONSERVER_LogLevel level) {
+  return ((LogOfStandIn().enabled >> level) & 1U) != 0;
+}
+TRITONSERVER_Error* TRITONSERVER_LogMessage(TRITONSERVER_LogLevel level, const char* file, const int line,
+                                            const char* message) {
+  LogOfStandIn().lines.push_back(std::to_string(level) + " " + file + ":" + std::to_string(line) + " " +
+                                 message);
+  return nullptr;
+}
 
 TRITONSERVER_Error* TRITONBACKEND_RequestId(TRITONBACKEND_Request* request, const char** id) {
   *id = request->id.c_str();
@@ -143,6 +151,11 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceReportBatchStatistics(
 
 }  // extern "C"
 #pragma GCC visibility pop
+
+StandInLog& LogOfStandIn() {
+  static StandInLog log;
+  return log;
+}
 
 void UseStandInCore() { tpb::triton::Resolve(reinterpret_cast<const void*>(&TRITONSERVER_ApiVersion)); }
 

@@ -54,6 +54,13 @@ struct TRITONBACKEND_Response {
   std::vector<TRITONBACKEND_Output> handles;
 };
 
+// The log: what it takes, and what it took, as "<level> <file>:<line> <text>".
+struct StandInLog {
+  std::uint32_t enabled = 0;  // bit n: level n
+  std::vector<std::string> lines;
+};
+StandInLog& LogOfStandIn();
+
 // Makes tpb::triton::Api() the functions of stand_in_core.cc.
 void UseStandInCore();
 

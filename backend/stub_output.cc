@@ -1,0 +1,128 @@
+#include "backend/stub_output.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "backend/model_log.h"
+#include "ipc/error.h"
+
+namespace tpb::backend {
+namespace {
+
+constexpr std::size_t kAtOnce = std::size_t{16} << 10;
+// More than the largest pipe that an ordinary user may have; ended processes leave no more.
+constexpr int kReadsOfRest = 128;
+constexpr std::chrono::milliseconds kQuiet{500};
+
+}  // namespace
+
+StubOutput::StubOutput(std::string label)
+    : label_(std::move(label)), pipes_{MakePipe(kStdout), MakePipe(kStderr)} {}
+
+StubOutput::Pipe StubOutput::MakePipe(Stream stream) {
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    ipc::ThrowErrno("Unable to create a pipe for the output of a stub process", errno);
+  }
+  ipc::UniqueFd reading(ends[0]);
+  ipc::UniqueFd writing(ends[1]);
+  // Of the reading end alone: writers of the other one want to wait for room.
+  if (::fcntl(reading.get(), F_SETFL, O_NONBLOCK) != 0) {
+    ipc::ThrowErrno("Unable to set up a pipe for the output of a stub process", errno);
+  }
+  return {.reading = std::move(reading),
+          .writing = std::move(writing),
+          .lines = Lines([this, stream](std::string_view line) { Log(stream, line); }),
+          .last_read = {}};
+}
+
+void StubOutput::CloseWritingEnds() noexcept {
+  for (Pipe& pipe : pipes_) {
+    pipe.writing.Reset();
+  }
+}
+
+int StubOutput::descriptor(Stream stream) const noexcept {
+  return pipes_[stream].ended ? -1 : pipes_[stream].reading.get();
+}
+
+StubOutput::Got StubOutput::Read(Stream stream) {
+  Pipe& pipe = pipes_[stream];
+  if (pipe.ended) {
+    return Got::kEnd;
+  }
+  char buffer[kAtOnce];
+  const ssize_t size = ::read(pipe.reading.get(), buffer, sizeof(buffer));
+  if (size > 0) {
+    pipe.last_read = Clock::now();
+    pipe.lines.Add({buffer, static_cast<std::size_t>(size)});
+    return Got::kSome;
+  }
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
+    return Got::kNothing;
+  }
+  pipe.ended = true;
+  pipe.lines.Flush();
+  return Got::kEnd;
+}
+
+int StubOutput::FlushInMs() const {
+  int soonest = -1;
+  for (const Pipe& pipe : pipes_) {
+    if (pipe.lines.unfinished()) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(pipe.last_read + kQuiet - Clock::now());
+      const int wait = std::max(0, static_cast<int>(left.count()));
+      soonest = soonest < 0 ? wait : std::min(soonest, wait);
+    }
+  }
+  return soonest;
+}
+
+void StubOutput::FlushQuiet() {
+  for (const Stream stream : kStreams) {
+    Pipe& pipe = pipes_[stream];
+    // This thread may have been busy: a look at whether the rest of the line has come.
+    if (pipe.lines.unfinished() && Clock::now() - pipe.last_read >= kQuiet && Read(stream) == Got::kNothing) {
+      pipe.lines.Flush();
+    }
+  }
+}
+
+void StubOutput::ReadRest() {
+  for (const Stream stream : kStreams) {
+    for (int reads = 1; reads < kReadsOfRest && Read(stream) == Got::kSome; ++reads) {
+    }
+    pipes_[stream].lines.Flush();
+  }
+}
+
+void StubOutput::Finish() {
+  ReadRest();
+  for (Pipe& pipe : pipes_) {
+    pipe.ended = true;
+    pipe.reading.Reset();
+  }
+}
+
+void StubOutput::SetLabel(const std::string& label) {
+  const std::scoped_lock lock(label_mutex_);
+  label_ = label;
+}
+
+void StubOutput::Log(Stream stream, std::string_view line) {
+  std::string source;
+  {
+    const std::scoped_lock lock(label_mutex_);
+    source = label_;
+  }
+  source += stream == kStdout ? " stdout" : " stderr";
+  // Python prints warnings and tracebacks to stderr: they stay where an operator has turned INFO off.
+  LogPrintedLine(stream == kStdout ? ipc::LogLevel::kInfo : ipc::LogLevel::kWarning, source,
+                 ++pipes_[stream].count, line);
+}
+
+}  // namespace tpb::backend
