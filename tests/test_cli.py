@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from command import RECORDER, complaint, is_this_python, run, stand_in_server, usage_error
 
-from triton_python import __version__
+from triton_python import __version__, _config_text, _options
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("serve", "doctor", "install", "uninstall", "backend-dir", "server")
@@ -39,6 +41,14 @@ def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
 
     assert result.stdout == f"triton-python {__version__}\n"
+
+
+@pytest.mark.parametrize("module", [_config_text, _options], ids=lambda module: module.__name__)
+def test_the_examples_in_docstrings_are_right(module: ModuleType) -> None:
+    failed, tried = doctest.testmod(module)
+
+    assert tried > 0
+    assert failed == 0
 
 
 def test_help_lists_every_command() -> None:

@@ -276,7 +276,7 @@ def test_a_model_is_served_by_itself_under_its_name(repository: Path, place: str
 
 def test_the_name_in_the_configuration_counts(tmp_path: Path) -> None:
     folder = write_model(
-        tmp_path / "folder", 'max_batch_size: 4\ninput [ { name: "IN" } ]\nname: "chosen" # no'
+        tmp_path / "folder", 'max_batch_size: 4\nname: "chosen" # no\noutput [ { name: "OUT" } ]'
     )
 
     (found,) = repositories([str(folder)])
