@@ -184,7 +184,7 @@ def test_without_a_network_one_sentence_says_what_to_do(
 def test_an_old_glibc_is_told_before_anything_is_fetched(
     monkeypatch: pytest.MonkeyPatch, wheel: PinnedWheel
 ) -> None:
-    monkeypatch.setattr(_download, "_glibc", lambda: (2, 31))
+    monkeypatch.setattr(_download, "system_glibc", lambda: (2, 31))
 
     with pytest.raises(TritonPythonError, match=r"needs glibc 2\.35 or newer .*this system has glibc 2\.31"):
         download_server(wheel)

@@ -1,98 +1,104 @@
-"""The command `triton-python`."""
+"""The command `triton-python`: what its parts are called, and `serve`."""
 
 # No `from __future__ import annotations`: typer reads the annotations of these functions.
 
 import sys
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
 from triton_python._backend_dir import backend_directory
+from triton_python._cli_doctor import DOCTOR_HELP, doctor_command
+from triton_python._cli_manage import INSTALL_HELP, install_command, server_app, uninstall_command
+from triton_python._cli_options import (
+    GrpcPortOption,
+    HostOption,
+    HttpPortOption,
+    MetricsPortOption,
+    PythonOption,
+    ServerOption,
+    VerboseOption,
+    chosen_ports,
+    say_source,
+)
 from triton_python._errors import TritonPythonError
 from triton_python._progress import say
-from triton_python._serve import serve
-from triton_python._server import TritonServer, find_server, locate_server
+from triton_python._serve import ServeSettings, serve
+from triton_python._server import locate_server
 
 HELP = "Serve Python models with Triton Inference Server."
-SERVER_HELP = "The tritonserver program, or the folder that holds bin/tritonserver."
-VERBOSE_HELP = "Also say, on stderr, how the server was found."
-SERVE_HELP = """Start the Triton server on the model repository REPOSITORY with this Python backend.
-
-Everything after REPOSITORY goes to the server unchanged, except --server PATH: the server to start."""
-BACKEND_DIR_HELP = """Print a folder for tritonserver's --backend-directory.
-
-It holds this Python backend and links every other backend of the server that is found on this machine."""
-SERVER_PATH_HELP = "Print the tritonserver program that would be used; fetch it if there is none."
+SERVE_HELP = (
+    "Start a Triton server with this Python backend on model repositories.\n\n"
+    "A folder that is one model, or the path of its model.py, will do as well. Options that are not listed "
+    "here go to the server unchanged, and so does everything after --, such as --log-verbose=1."
+)
+PLACES_HELP = "Folders of models, or models."
+MODE_HELP = (
+    "What the server loads: all models at the start (none), some on demand (explicit), what changes (poll)."
+)
+LOAD_HELP = "A model to load at the start, and no others but those; may be repeated."
+BACKEND_CONFIG_HELP = "A setting of a backend; may be repeated."
+BACKEND_DIR_HELP = (
+    "Print a folder for tritonserver's --backend-directory.\n\n"
+    "It holds this Python backend and links every other backend of the server that is found on this machine."
+)
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False)
-server_app = typer.Typer(help="The Triton server itself.", no_args_is_help=True)
 app.add_typer(server_app, name="server")
+app.command("install", help=INSTALL_HELP)(install_command)
+app.command("uninstall")(uninstall_command)
+app.command("doctor", help=DOCTOR_HELP)(doctor_command)
 
-ServerOption = Annotated[str, typer.Option("--server", metavar="PATH", help=SERVER_HELP)]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help=VERBOSE_HELP)]
 
-
-# Parsing stops at REPOSITORY, so that the server's own options, present and future, are never touched.
-@app.command(
-    "serve",
-    help=SERVE_HELP,
-    context_settings={
-        "ignore_unknown_options": True,
-        "allow_extra_args": True,
-        "allow_interspersed_args": False,
-    },
-)
+# Unknown options are not ours to judge: the server has many, and newer servers have more.
+@app.command("serve", help=SERVE_HELP, context_settings={"ignore_unknown_options": True})
 def serve_command(
-    context: typer.Context,
-    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="The folder of the models.")],
+    places: Annotated[list[str], typer.Argument(metavar="REPOSITORY", help=PLACES_HELP, show_default=False)],
     server: ServerOption = "",
+    python: PythonOption = "",
+    host: HostOption = "",
+    http_port: HttpPortOption = None,
+    grpc_port: GrpcPortOption = None,
+    metrics_port: MetricsPortOption = None,
+    control_mode: Annotated[
+        str, typer.Option("--model-control-mode", metavar="MODE", help=MODE_HELP, show_default=False)
+    ] = "",
+    load_model: Annotated[
+        Optional[list[str]], typer.Option("--load-model", metavar="NAME", help=LOAD_HELP)
+    ] = None,
+    backend_config: Annotated[
+        Optional[list[str]],
+        typer.Option("--backend-config", metavar="BACKEND,KEY=VALUE", help=BACKEND_CONFIG_HELP),
+    ] = None,
+    verbose: VerboseOption = False,
 ) -> None:
-    options, late_server = take_server_option(context.args)
-    raise typer.Exit(serve(repository, options, late_server or server))
-
-
-def take_server_option(arguments: list[str]) -> tuple[list[str], str]:
-    """Splits `--server PATH` or `--server=PATH` off the server's own options.
-
-    >>> take_server_option(["--http-port", "1", "--server", "/opt/t", "--id=a"])
-    (['--http-port', '1', '--id=a'], '/opt/t')
-    """
-    options: list[str] = []
-    path = ""
-    rest = iter(arguments)
-    for argument in rest:
-        if argument == "--server":
-            path = next(rest, "")
-            if not path:
-                raise TritonPythonError("--server needs a path")
-        elif argument.startswith("--server="):
-            path = argument.partition("=")[2]
-        else:
-            options.append(argument)
-    return options, path
+    first_option = next((index for index, word in enumerate(places) if word.startswith("-")), len(places))
+    if first_option == 0:
+        raise TritonPythonError(
+            f"the model repository comes before the server's option {places[0]}: triton-python serve "
+            "REPOSITORY [options of the server]"
+        )
+    settings = ServeSettings(
+        places=places[:first_option],
+        options=places[first_option:],
+        server=server,
+        python=python,
+        host=host,
+        ports=chosen_ports(http_port, grpc_port, metrics_port),
+        control_mode=control_mode,
+        load_models=load_model or (),
+        backend_config=backend_config or (),
+        verbose=verbose,
+    )
+    raise typer.Exit(serve(settings))
 
 
 @app.command("backend-dir", help=BACKEND_DIR_HELP)
 def backend_dir_command(server: ServerOption = "", verbose: VerboseOption = False) -> None:
     found = locate_server(server)
     if verbose:
-        _say_source(found)
+        say_source(found)
     typer.echo(backend_directory(found))
-
-
-@server_app.command("path", help=SERVER_PATH_HELP)
-def server_path_command(server: ServerOption = "", verbose: VerboseOption = False) -> None:
-    found = find_server(server)
-    if verbose:
-        _say_source(found)
-    typer.echo(found.binary)
-
-
-def _say_source(found: "TritonServer | None") -> None:
-    if found is None:
-        say("there is no server on this machine yet")
-    else:
-        say(f"the server is {found.binary}, found through {found.source}")
 
 
 def _show_version(wanted: bool) -> None:

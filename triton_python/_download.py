@@ -41,6 +41,8 @@ class PinnedWheel:
     binary: str
     """The server's program, relative to the unpacked folder."""
     folders: tuple[str, ...]
+    triton: str = ""
+    """The version of Triton in it."""
 
     @property
     def requirement(self) -> str:
@@ -61,12 +63,18 @@ PYTRITON = PinnedWheel(
         "nvidia_pytriton.libs/",
         "nvidia_pytriton-0.7.0.dist-info/licenses/",
     ),
+    triton="2.51.0",
 )
 
 
 def downloaded_binary(wheel: PinnedWheel) -> Path:
     """Where the program lies once `download_server` has run."""
-    return _target(wheel) / wheel.binary
+    return server_folder(wheel) / wheel.binary
+
+
+def server_folder(wheel: PinnedWheel) -> Path:
+    """Where the download is unpacked, whether it is there or not."""
+    return cache_dir() / "server" / f"{wheel.distribution}-{wheel.version}"
 
 
 def download_server(wheel: PinnedWheel) -> Path:
@@ -75,7 +83,7 @@ def download_server(wheel: PinnedWheel) -> Path:
     Raises:
         TritonPythonError: this machine cannot run it, pip could not fetch it, or it is not the pinned file.
     """
-    target = _target(wheel)
+    target = server_folder(wheel)
     if not target.exists():
         check_machine()
         with exclusive(target.parent / f".{target.name}.lock"):
@@ -92,7 +100,7 @@ def check_machine() -> None:
         raise TritonPythonError(
             f"the Triton server that can be fetched is for x86-64, this is {machine}; {OTHER_SERVER}"
         )
-    glibc = _glibc()
+    glibc = system_glibc()
     if glibc is None or glibc < OLDEST_GLIBC:
         found = f"glibc {glibc[0]}.{glibc[1]}" if glibc else "another C library"
         raise TritonPythonError(
@@ -101,17 +109,14 @@ def check_machine() -> None:
         )
 
 
-def _glibc() -> tuple[int, int] | None:
+def system_glibc() -> tuple[int, int] | None:
+    """The version of the C library; None where it is another one."""
     try:
         text = os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (ValueError, OSError):
         return None
     found = re.fullmatch(r"glibc (\d+)\.(\d+).*", text)
     return (int(found[1]), int(found[2])) if found else None
-
-
-def _target(wheel: PinnedWheel) -> Path:
-    return cache_dir() / "server" / f"{wheel.distribution}-{wheel.version}"
 
 
 def _fetch(wheel: PinnedWheel, target: Path) -> None:
