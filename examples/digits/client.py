@@ -18,6 +18,7 @@ MODEL = "digits"
 DEFAULT_URL = {"http": "localhost:8000", "grpc": "localhost:8001"}
 IN_FLIGHT = 16
 LOWEST_ACCURACY = 0.95
+NAMES = [b"zero", b"one", b"two", b"three", b"four", b"five", b"six", b"seven", b"eight", b"nine"]
 
 
 def main() -> int:
@@ -57,11 +58,12 @@ async def classify(
         pixels.set_data_from_numpy(image.reshape(1, -1))
         async with free_slots:
             result = await client.infer(MODEL, [pixels])
-        label = int(result.as_numpy("LABEL").item())
+        label = result.as_numpy("LABEL").item()  # strings arrive as bytes
         probabilities = result.as_numpy("PROBABILITIES")
-        if probabilities.argmax() != label or not np.isclose(probabilities.sum(), 1, atol=1e-3):
-            raise ValueError(f"label {label} does not fit the probabilities {probabilities}")
-        return label
+        digit = int(probabilities.argmax())
+        if label != NAMES[digit] or not np.isclose(probabilities.sum(), 1, atol=1e-3):
+            raise ValueError(f"label {label!r} does not fit the probabilities {probabilities}")
+        return digit
 
     async with triton.InferenceServerClient(url) as client:
         before = await batch_counts(client, protocol)

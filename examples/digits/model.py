@@ -13,6 +13,8 @@ from sklearn.pipeline import make_pipeline
 
 import triton_python_backend_utils as pb_utils
 
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
 
 class TritonPythonModel:
     def initialize(self, args):
@@ -25,12 +27,14 @@ class TritonPythonModel:
             Nystroem(gamma=0.001, n_components=300, random_state=0), LogisticRegression(C=100, max_iter=2000)
         )
         self.classifier.fit(train_images, train_labels)
+        # Strings are arrays of objects: str or bytes, one for each element.
+        self.names = np.array([NAMES[digit] for digit in self.classifier.classes_], dtype=object)
 
     def execute(self, requests):
         # One request may itself carry several images: shape [n, 64].
         pixels = [pb_utils.get_input_tensor_by_name(request, "PIXELS").as_numpy() for request in requests]
         probabilities = self.classifier.predict_proba(np.concatenate(pixels)).astype(np.float32)
-        labels = self.classifier.classes_[probabilities.argmax(axis=1)].astype(np.int64).reshape(-1, 1)
+        labels = self.names[probabilities.argmax(axis=1)].reshape(-1, 1)
 
         ends = np.cumsum([len(part) for part in pixels])[:-1]
         return [
