@@ -8,6 +8,7 @@
 
 #include "ipc/error.h"
 #include "ipc/handshake.h"
+#include "stub/logger.h"
 #include "stub/loop.h"
 #include "stub/signals.h"
 
@@ -72,6 +73,7 @@ void Attachment::Serve(py::object loader) {
   if (std::exchange(used_, true)) {
     throw ipc::Error(ipc::Code::kInternal, "this attachment was used before");
   }
+  UseForLog(channel_);
   Loop loop({.channel = *channel_,
              .book = book_,
              .peer_gone = peer_gone_,

@@ -9,6 +9,7 @@ void BindErrors(pybind11::module_& module);
 void BindTensor(pybind11::module_& module);
 void BindRequest(pybind11::module_& module);
 void BindResponse(pybind11::module_& module);
+void BindLogger(pybind11::module_& module);
 void BindAttachment(pybind11::module_& module);
 
 }  // namespace tpb::stub
