@@ -9,6 +9,7 @@
 #include "ipc/error.h"
 #include "ipc/handshake.h"
 #include "stub/hello.h"
+#include "stub/logger.h"
 #include "stub/loop.h"
 #include "stub/signals.h"
 
@@ -59,6 +60,7 @@ void Attachment::Serve(py::object loader) {
   }
   const Connection::Serving serving(connection_);
   Loop loop(connection_, [this] { watcher_->Stop(); }, std::move(loader));
+  UseForLog(connection_->shared_channel());
   try {
     loop.Run();
   } catch (const std::exception& error) {

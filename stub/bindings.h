@@ -10,6 +10,7 @@ void BindTensor(pybind11::module_& module);
 void BindRequest(pybind11::module_& module);
 void BindResponse(pybind11::module_& module);
 void BindBytes(pybind11::module_& module);
+void BindLogger(pybind11::module_& module);
 void BindAttachment(pybind11::module_& module);
 
 }  // namespace tpb::stub

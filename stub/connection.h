@@ -28,6 +28,7 @@ class Connection {
 
   [[nodiscard]] int socket() const noexcept { return socket_.get(); }
   [[nodiscard]] ipc::StubChannel& channel() noexcept { return *channel_; }
+  [[nodiscard]] const std::shared_ptr<ipc::StubChannel>& shared_channel() const noexcept { return channel_; }
   [[nodiscard]] const std::shared_ptr<LeaseBook>& book() const noexcept { return book_; }
   [[nodiscard]] ipc::CallSlots& call_slots() noexcept { return call_slots_; }
   [[nodiscard]] bool InForkedChild() const noexcept { return birthplace_.InForkedChild(); }
@@ -69,7 +70,7 @@ class Connection {
  private:
   const Birthplace birthplace_;
   const ipc::UniqueFd socket_;
-  const std::shared_ptr<ipc::StubChannel> channel_;  // shared with the book
+  const std::shared_ptr<ipc::StubChannel> channel_;  // shared with the book and the log
   const std::shared_ptr<LeaseBook> book_;            // shared with the leases
   ipc::CallSlots call_slots_;
   std::atomic<bool> gone_{false};

@@ -20,6 +20,7 @@ PYBIND11_MODULE(_core, module) {
   tpb::stub::BindRequest(module);
   tpb::stub::BindResponse(module);
   tpb::stub::BindBytes(module);
+  tpb::stub::BindLogger(module);
   tpb::stub::BindAttachment(module);
   pybind11::delattr(module, "__module__");
 }

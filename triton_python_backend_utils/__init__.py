@@ -46,6 +46,7 @@ __all__ = [
     "TRITON_STRING_TO_NUMPY",
     "InferenceRequest",
     "InferenceResponse",
+    "Logger",
     "ModelConfig",
     "Tensor",
     "TritonError",
@@ -65,10 +66,24 @@ __all__ = [
     "using_decoupled_model_transaction_policy",
 ]
 
-_NATIVE = ("InferenceRequest", "InferenceResponse", "Tensor", "TritonError", "TritonModelException")
+_NATIVE = (
+    "InferenceRequest",
+    "InferenceResponse",
+    "Logger",
+    "Tensor",
+    "TritonError",
+    "TritonModelException",
+)
 
 try:
-    from ._core import InferenceRequest, InferenceResponse, Tensor, TritonError, TritonModelException
+    from ._core import (
+        InferenceRequest,
+        InferenceResponse,
+        Logger,
+        Tensor,
+        TritonError,
+        TritonModelException,
+    )
 except ModuleNotFoundError as missing:
     if missing.name != f"{__name__}._core":
         raise

@@ -34,6 +34,40 @@ class TritonError:
     def message(self) -> str: ...
     def code(self) -> _ErrorCode: ...
 
+class Logger:
+    """Lines for the server's log, with the caller's file and line; levels that it does not log cost nothing.
+
+    Without a server they go to the logger `triton_python_backend_utils` of the `logging` module, VERBOSE as
+    DEBUG.
+    """
+
+    class LogLevel:
+        INFO: ClassVar[Logger.LogLevel]
+        WARNING: ClassVar[Logger.LogLevel]
+        ERROR: ClassVar[Logger.LogLevel]
+        VERBOSE: ClassVar[Logger.LogLevel]
+        @property
+        def name(self) -> str: ...
+        @property
+        def value(self) -> int: ...
+        def __int__(self) -> int: ...
+        def __index__(self) -> int: ...
+
+    INFO: ClassVar[Logger.LogLevel]
+    WARNING: ClassVar[Logger.LogLevel]
+    ERROR: ClassVar[Logger.LogLevel]
+    VERBOSE: ClassVar[Logger.LogLevel]
+    @staticmethod
+    def log(message: _Text, level: Logger.LogLevel = ...) -> None: ...
+    @staticmethod
+    def log_info(message: _Text) -> None: ...
+    @staticmethod
+    def log_warn(message: _Text) -> None: ...
+    @staticmethod
+    def log_error(message: _Text) -> None: ...
+    @staticmethod
+    def log_verbose(message: _Text) -> None: ...
+
 class Tensor:
     """A named array: of a fixed-size type, or of `object` or `S<n>` for BYTES.
 

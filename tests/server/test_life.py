@@ -261,10 +261,8 @@ class TritonPythonModel:
 """,
         config(*TENSORS),
     )
-    wait_until(
-        "both lines",
-        lambda: f"printed by {model}\n" in server.log() and f"complained by {model}\n" in server.log(),
-    )
+    for line in (f"printed by {model}", f"complained by {model}"):
+        wait_until("the line", lambda line=line: line in server.log())
 
 
 def test_a_reload_starts_afresh(load: Load, http: Client, repository: Path) -> None:

@@ -84,8 +84,10 @@ def test_a_stub_holds_only_its_own_descriptors(load: Load, server: TritonServer,
     stub = only_stub(server)
     held = stub.descriptors()
     assert held[0] == "/dev/null"
-    log = str(server.start.log)
-    assert (held[1], held[2]) == (log, log)
+    # What it prints passes through the server, which holds the other ends.
+    pipes = set(server.process.descriptors().values())
+    assert held[1] != held[2]
+    assert {held[1], held[2]} <= {pipe for pipe in pipes if pipe.startswith("pipe:")}
     others = sorted(_kind(target) for number, target in held.items() if number > 2)
     allowed = {"socket", "memfd", "eventfd", "pidfd"}
     assert set(others) <= allowed, held

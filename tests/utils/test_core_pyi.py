@@ -25,7 +25,7 @@ def public(names: object) -> set[str]:
 
 
 def described_members(node: ast.ClassDef) -> set[str]:
-    methods = [item.name for item in node.body if isinstance(item, ast.FunctionDef)]
+    methods = [item.name for item in node.body if isinstance(item, (ast.FunctionDef, ast.ClassDef))]
     fields = [
         item.target.id
         for item in node.body

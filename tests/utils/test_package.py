@@ -15,7 +15,14 @@ import pytest
 import triton_python_backend_utils as pb_utils
 
 PACKAGE = Path(pb_utils.__file__).parent
-NATIVE = {"InferenceRequest", "InferenceResponse", "Tensor", "TritonError", "TritonModelException"}
+NATIVE = {
+    "InferenceRequest",
+    "InferenceResponse",
+    "Logger",
+    "Tensor",
+    "TritonError",
+    "TritonModelException",
+}
 
 
 @pytest.fixture
