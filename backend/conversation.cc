@@ -1,6 +1,5 @@
 #include "backend/conversation.h"
 
-#include <chrono>
 #include <utility>
 
 #include "backend/model_log.h"
@@ -8,12 +7,6 @@
 #include "ipc/messages.h"
 
 namespace tpb::backend {
-namespace {
-
-constexpr std::chrono::seconds kEventsPatience{5};
-
-}  // namespace
-
 std::shared_ptr<Conversation> Conversation::Create(const Options& options) {
   auto channel = ipc::ServerChannel::Create(
       {.name = options.region_name, .max_bytes = options.max_bytes, .event_slots = options.event_slots});
@@ -23,7 +16,10 @@ std::shared_ptr<Conversation> Conversation::Create(const Options& options) {
 }
 
 Conversation::Conversation(std::unique_ptr<ipc::ServerChannel> channel, const Options& options)
-    : label_(options.label), channel_(std::move(channel)), calls_(options.gateway) {}
+    : label_(options.label),
+      events_patience_(options.events_patience),
+      channel_(std::move(channel)),
+      calls_(options.gateway) {}
 
 bool Conversation::HandleEvents(int limit) {
   auto& events = channel_->events();
@@ -83,14 +79,13 @@ void Conversation::TellLogLevels() noexcept {
 void Conversation::AwaitEvents(std::uint64_t count, const std::atomic<bool>& gone) {
   std::unique_lock lock(events_mutex_);
   const auto handled = [&] { return events_handled_ >= count || gone.load(std::memory_order_acquire); };
-  while (!events_wake_.wait_for(lock, kEventsPatience, handled)) {
+  while (!events_wake_.wait_for(lock, events_patience_, handled)) {
     // The service thread never waits for the stub, but a log whose reader has stopped can hold it up.
     const std::uint32_t unread = channel_->events().tail() - static_cast<std::uint32_t>(events_handled_);
-    if (count - events_handled_ <= unread) {
-      continue;
+    if (count - events_handled_ > unread) {
+      throw ipc::ProtocolError("the stub process claims " + std::to_string(count) + " events, it sent " +
+                               std::to_string(events_handled_ + unread));
     }
-    throw ipc::ProtocolError("the stub process claims " + std::to_string(count) + " events, it sent " +
-                             std::to_string(events_handled_));
   }
 }
 

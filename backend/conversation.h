@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -28,6 +29,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
     std::uint32_t event_slots = 1024;
     std::string label;                      // of the model or instance, for messages
     std::shared_ptr<bls::Gateway> gateway;  // null: no calls
+    std::chrono::milliseconds events_patience{5000};
   };
   static std::shared_ptr<Conversation> Create(const Options& options);
 
@@ -48,8 +50,8 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   // one that the stub may not send.
   bool HandleEvents(int limit);
 
-  // Returns when `count` events have been handled or `gone` is set; throws ProtocolError when that does not
-  // come soon.
+  // Returns when `count` events have been handled or `gone` is set; throws ProtocolError when so many were
+  // not even sent.
   void AwaitEvents(std::uint64_t count, const std::atomic<bool>& gone);
 
   // Lets the other side know which lines the log takes now, so that it sends no others.
@@ -72,6 +74,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   void LogLine(const ipc::Slot& slot);
 
   const std::string label_;
+  const std::chrono::milliseconds events_patience_;
   const std::unique_ptr<ipc::ServerChannel> channel_;
   Leases leases_;
   bls::Calls calls_;

@@ -59,6 +59,7 @@ void Listener::Run() noexcept {
   try {
     Listen();
   } catch (const std::exception& error) {
+    Salvage();
     options_.condemn(error.what());
   }
   conversation_->Close();
@@ -123,6 +124,15 @@ void Listener::ReadRest() {
   const std::uint32_t capacity = conversation_->channel().layout().events.capacity;
   conversation_->HandleEvents(static_cast<int>(capacity));
   stub_.output.ReadRest();
+}
+
+// As much of it as can be had, after something has gone wrong.
+void Listener::Salvage() noexcept {
+  try {
+    ReadRest();
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    // What went wrong already is about to be told.
+  }
 }
 
 void Listener::NoteEnd() {

@@ -66,6 +66,7 @@ class Listener {
   void WatchOutput(StubOutput::Stream stream);
   [[nodiscard]] int Patience() const;
   void ReadRest();
+  void Salvage() noexcept;
   void NoteEnd();
   bool HandleEvents();
   void ReadStubSocket();

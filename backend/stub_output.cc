@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <exception>
 #include <utility>
 
 #include "backend/model_log.h"
@@ -100,8 +101,12 @@ void StubOutput::ReadRest() {
   }
 }
 
-void StubOutput::Finish() {
-  ReadRest();
+void StubOutput::Finish() noexcept {
+  try {
+    ReadRest();
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    // Out of memory: the rest is not logged.
+  }
   for (Pipe& pipe : pipes_) {
     pipe.ended = true;
     pipe.reading.Reset();

@@ -48,7 +48,7 @@ class StubOutput {
   void ReadRest();
 
   // ReadRest(), and nobody reads any more: who still writes gets EPIPE instead of waiting for ever.
-  void Finish();
+  void Finish() noexcept;
 
   // The process now works for this instance. Any thread.
   void SetLabel(const std::string& label);

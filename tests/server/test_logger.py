@@ -387,6 +387,16 @@ def test_of_a_load_that_fails(http: Client, server: TritonServer, model_name: st
     assert [line.short for line in said(server, start)] == [("E", "about to fail")]
 
 
+@pytest.mark.parametrize("death", ["os._exit(3)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_before_a_death(load: Load, http: Client, server: TritonServer, start: int, death: str) -> None:
+    body = f"for number in range(500): Logger.log_info(f'line {{number}}')\n{death}"
+    model = load_working(load, body)
+    http.error(model, ONE)
+    wait_until("the sentence about its end", lambda: "the stub process of" in server.log()[start:])
+    before = server.log()[start:].partition("the stub process of")[0]
+    assert [f'"line {number}"' in before for number in range(500)] == [True] * 500
+
+
 def test_by_a_thread_that_the_end_of_the_interpreter_interrupts(
     load: Load, http: Client, server: TritonServer, start: int
 ) -> None:

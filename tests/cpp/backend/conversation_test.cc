@@ -3,6 +3,9 @@
 
 #include <fcntl.h>
 
+#include <atomic>
+#include <chrono>
+#include <future>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,6 +25,7 @@ using ipc::LogLevel;
 using tpb::backend::Conversation;
 
 constexpr std::uint32_t kAllLevels = 0xf;
+constexpr std::chrono::milliseconds kPatience{10};
 using Lines = std::vector<std::string>;
 
 ipc::UniqueFd Duplicate(int fd) { return ipc::UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
@@ -31,8 +35,11 @@ struct Talk {
   explicit Talk(std::uint32_t enabled_levels) {
     UseStandInCore();
     LogOfStandIn() = {.enabled = enabled_levels, .lines = {}};
-    server = Conversation::Create(
-        {.region_name = "conversation_test", .max_bytes = 8U << 20U, .label = "m", .gateway = nullptr});
+    server = Conversation::Create({.region_name = "conversation_test",
+                                   .max_bytes = 8U << 20U,
+                                   .label = "m",
+                                   .gateway = nullptr,
+                                   .events_patience = kPatience});
     ipc::Welcome welcome;
     welcome.layout = server->channel().layout();
     welcome.memfd = Duplicate(server->channel().memfd());
@@ -97,6 +104,31 @@ TEST(Conversation, RefusesLinesThatNoStubOfOursSends) {
   unknown.Send({.level = static_cast<LogLevel>(4), .line = 1, .file = "f", .text = "t"});
   CHECK_THROWS(ipc::ProtocolError, unknown.server->HandleEvents(1));
   CHECK(LogOfStandIn().lines.empty());
+}
+
+TEST(Conversation, WaitsForEventsThatAreSlowToHandle) {
+  const Talk talk(kAllLevels);
+  const std::atomic<bool> gone{false};
+  for (int i = 0; i < 3; ++i) {
+    talk.Send({.level = LogLevel::kInfo, .line = 1, .file = "f", .text = "t"});
+  }
+
+  auto waiting = std::async(std::launch::async, [&] { talk.server->AwaitEvents(3, gone); });
+  CHECK(waiting.wait_for(kPatience * 10) == std::future_status::timeout);
+  CHECK(!talk.server->HandleEvents(10));
+  waiting.get();
+}
+
+TEST(Conversation, DoesNotWaitForEventsThatWereNeverSent) {
+  const Talk talk(kAllLevels);
+  const std::atomic<bool> gone{false};
+  talk.Send({.level = LogLevel::kInfo, .line = 1, .file = "f", .text = "t"});
+  talk.Send({.level = LogLevel::kInfo, .line = 1, .file = "f", .text = "t"});
+  CHECK(talk.server->HandleEvents(1));
+
+  const std::string text = CHECK_THROWS(ipc::ProtocolError, talk.server->AwaitEvents(3, gone));
+  CHECK_EQ(text, "the stub process claims 3 events, it sent 2");
+  CHECK_THROWS(ipc::ProtocolError, talk.server->AwaitEvents(~std::uint64_t{0}, gone));
 }
 
 }  // namespace
