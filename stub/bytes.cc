@@ -64,7 +64,7 @@ void AppendText(const py::object& element, EncodedBytes& encoded) {
 // An element of an object array; borrowed. NumPy takes a null for None, and may place them anywhere.
 PyObject* ElementAt(const std::byte* elements, std::size_t index) {
   PyObject* element = nullptr;
-  std::memcpy(&element, elements + index * sizeof element, sizeof element);
+  std::memcpy(static_cast<void*>(&element), elements + index * sizeof(PyObject*), sizeof(PyObject*));
   return element != nullptr ? element : Py_None;
 }
 
