@@ -1,9 +1,9 @@
 # The workbench. Everything is made in .venv/ and build/; the second run of a target needs no network.
 #
-#   make demo      make test      make lint      make help
+#   make demo      make test      make lint      make bench      make help
 
 PYTHON ?= python3
-# More arguments for pytest: make test ARGS="-k serve -x"
+# More arguments for pytest or for the benchmarks: make test ARGS="-k serve -x", make bench ARGS="--only 64MB"
 ARGS ?=
 
 VENV := .venv
@@ -26,14 +26,14 @@ PYTHON_ROOMS := triton_python triton_python_backend_utils
 # Folders count as sources as well: a file that is removed or renamed changes their date.
 SOURCES := pyproject.toml CMakeLists.txt LICENSE README.md \
 	$(shell find cmake $(CXX_ROOMS) $(PYTHON_ROOMS) -name __pycache__ -prune -o -print)
-CXX_FILES = $(shell find $(CXX_ROOMS) tests -name '*.cc' -o -name '*.h')
+CXX_FILES = $(shell find $(CXX_ROOMS) benchmarks tests -name '*.cc' -o -name '*.h')
 EXAMPLE_SCRIPTS = examples/run_demo.py $(wildcard examples/*/*client.py)
 JOBS := $(shell nproc)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: demo test test-more lint format sanitize wheel clean help cpp-dev sanitize-asan sanitize-tsan
+.PHONY: demo test test-more bench lint format sanitize wheel clean help cpp-dev sanitize-asan sanitize-tsan
 
 demo: $(INSTALLED)/demo ## serve the examples with a real server, run their clients over HTTP and gRPC
 	$(BIN)/python examples/run_demo.py
@@ -45,14 +45,19 @@ test: $(INSTALLED)/test cpp-dev ## run the tests: C++, Python, and the real serv
 test-more: $(INSTALLED)/test cpp-dev ## run the longer tests
 	$(BIN)/pytest tests -m more $(ARGS)
 
+bench: $(INSTALLED)/bench build/dev/build.ninja ## measure this backend beside NVIDIA's own and beside a mere copy (about 12 minutes)
+	cmake --build --preset bench
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
 lint: $(INSTALLED)/lint build/dev/build.ninja ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PYTHON_ROOMS)
 	@# One run each: several are called client.py.
 	set -e; for script in $(EXAMPLE_SCRIPTS); do $(BIN)/mypy $$script; done
+	$(BIN)/mypy benchmarks/run.py
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
-	find $(CXX_ROOMS) -name '*.cc' -print0 | \
+	find $(CXX_ROOMS) benchmarks -name '*.cc' -print0 | \
 		xargs -0 -n 1 -P $(JOBS) $(BIN)/clang-tidy -p build/dev --quiet --warnings-as-errors='*'
 
 format: $(INSTALLED)/lint ## format Python and C++ sources in place
@@ -117,7 +122,7 @@ $(INSTALLED)/project: $(BUILT)/wheel
 	@mkdir -p $(@D) && touch $@
 
 # One of the project's extras, and what the project itself needs. Again only when pyproject.toml changes.
-$(INSTALLED)/demo $(INSTALLED)/test: $(INSTALLED)/%: pyproject.toml | $(INSTALLED)/project
+$(INSTALLED)/demo $(INSTALLED)/test $(INSTALLED)/bench: $(INSTALLED)/%: pyproject.toml | $(INSTALLED)/project
 	@echo "installing what 'make $*' needs into $(VENV)/"
 	$(PIP) install "$$(ls build/dist/*.whl)[$*]"
 	@touch $@

@@ -34,6 +34,7 @@ CXX_ROOMS = [
     Room("ipc", frozenset({"standard", "system"})),
     Room("backend", frozenset({"standard", "system", "loader", "ipc", "triton_c_api"})),
     Room("stub", frozenset({"standard", "system", "loader", "ipc", "python"})),
+    Room("benchmarks", frozenset({"standard", "system", "loader", "triton_c_api"})),
 ]
 # A folder inside another comes first: its own row counts.
 PYTHON_ROOMS = [
@@ -41,6 +42,7 @@ PYTHON_ROOMS = [
     Room("triton_python_backend_utils", frozenset({"standard", "numpy"})),
     Room("triton_python", frozenset({"standard", "numpy", "third party", "public"})),
     Room("examples", frozenset({"standard", "numpy", "third party", "public"})),
+    Room("benchmarks", frozenset({"standard", "numpy", "third party", "public"})),
 ]
 PACKAGES = {"triton_python", "triton_python_backend_utils", "tritonserver"}
 # Folders that look like packages from the repository's root. Nothing may import them.
@@ -240,6 +242,15 @@ PLANTS = [
     ("triton_python/_serve.py", f"from {UTILS} import _core", f"{UTILS}._core"),
     ("triton_python/_serve.py", f"import {UTILS}._dtypes", f"{UTILS}._dtypes"),
     ("triton_python/_serve.py", "from tests import conftest", "tests.conftest"),
+    ("benchmarks/generator/main.cc", '#include "ipc/ring.h"', "ipc/ring.h"),
+    ("benchmarks/generator/main.cc", '#include "backend/batch.h"', "backend/batch.h"),
+    ("benchmarks/floor/floor.cc", '#include "stub/lease.h"', "stub/lease.h"),
+    (
+        "benchmarks/run.py",
+        "from triton_python._server import find_server",
+        "triton_python._server.find_server",
+    ),
+    ("backend/api.cc", '#include "benchmarks/generator/api.h"', "benchmarks/generator/api.h"),
     ("examples/planted.py", "from triton_python._serve import serve", "triton_python._serve.serve"),
 ]
 
