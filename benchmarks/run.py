@@ -1,8 +1,8 @@
 """Measures our Python backend beside NVIDIA's own and beside a backend that only copies; `make bench`.
 
 Sets everything up from the package index into build/bench/ (the second run needs no network), then takes
-turns: every round of a case runs each backend once. Prints a table and writes build/bench/results.json.
-docs/benchmarks.md says how to read them.
+turns: every round of a case runs each backend once. Prints a table, and writes it and all figures to
+build/bench/results.md and .json. docs/benchmarks.md says how to read them.
 
 Exit status: 0 whatever the figures are; 1 for wrong answers, or when our backend or the floor could not be
 measured; 2 for wrong usage.
@@ -26,7 +26,7 @@ from comparison.cases import CASES, Case, quick
 from comparison.process import Failed
 from comparison.results import CaseResult
 from comparison.rounds import Equipment, run_case
-from comparison.table import notes, print_table
+from comparison.table import markdown, notes, print_table
 
 import triton_python
 
@@ -62,7 +62,7 @@ def main() -> int:
     results = [run_case(case, contenders, arguments.rounds, equipment, say) for case in cases]
     write(arguments.output, results, contenders, remarks, before)
     show(results, contenders, remarks)
-    print(f"all figures: {arguments.output}")
+    print(f"all figures: {arguments.output}; the table: {arguments.output.with_suffix('.md')}")
     return 1 if problems(results) else 0
 
 
@@ -134,7 +134,7 @@ def set_up_upstream(library: Path, log: Path) -> upstream.Upstream:
 
 
 def attempt(make: Callable[[], Thing], what: str, remarks: list[str]) -> Thing | None:
-    say(f"setting up {what}")
+    say(f"setting up {what} (fetched once, then kept in {FOLDER})")
     try:
         return make()
     except Failed as failure:
@@ -169,6 +169,8 @@ def write(
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
+    names = [backend.name for backend in contenders]
+    output.with_suffix(".md").write_text(markdown(results, names))
 
 
 def show(results: Sequence[CaseResult], contenders: Sequence[Backend], remarks: list[str]) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,11 +15,18 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 from comparison.cases import CASES, LATENCY, THROUGHPUT, Case, quick
-from comparison.process import Failed, run
+from comparison.process import SHM_PREFIX, Failed, run
 from comparison.results import CaseResult, Spread, short
 from comparison.table import notes
 
 RUN = Path(__file__).resolve().parent.parent / "benchmarks" / "run.py"
+
+
+def wait_until_gone(pid: int) -> None:
+    """A process that was killed is there for a moment yet. The test's time limit ends the wait."""
+    with suppress(OSError):
+        while Path(f"/proc/{pid}/cmdline").read_bytes():
+            time.sleep(0.01)
 
 
 def result(**rounds: list[float]) -> CaseResult:
@@ -94,7 +104,26 @@ def test_a_program_that_does_not_end_is_ended_with_all_that_it_has_started(tmp_p
     with pytest.raises(Failed, match="had not ended after 1 s"):
         run(["sh", "-c", script], tmp_path, tmp_path / "log", seconds=1)
 
-    assert not Path(f"/proc/{pid_file.read_text().strip()}/exe").exists()
+    wait_until_gone(int(pid_file.read_text()))
+
+
+def test_what_a_program_leaves_running_is_ended(tmp_path: Path) -> None:
+    """As a server that crashes leaves NVIDIA's stubs."""
+    status, output = run(
+        ["sh", "-c", "sleep 1000 > /dev/null & echo $!; exit 3"], tmp_path, tmp_path / "log", seconds=60
+    )
+
+    assert status == 3
+    wait_until_gone(int(output))
+
+
+def test_shared_memory_that_nvidias_stub_leaves_is_removed(tmp_path: Path) -> None:
+    mine = f"/dev/shm/{SHM_PREFIX}of_a_test_{uuid.uuid4().hex}"
+
+    status, _ = run(["sh", "-c", f"echo x > {mine}"], tmp_path, tmp_path / "log", seconds=60)
+
+    assert status == 0
+    assert not Path(mine).exists()
 
 
 def run_benchmarks(*options: str) -> subprocess.CompletedProcess[str]:

@@ -30,8 +30,6 @@ class Backend:
     """For --backend-config."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Set in the server's environment. PATH and LD_LIBRARY_PATH are put before what is there."""
-    folder: Path | None = None
-    """The working directory of the server, if that matters."""
     python: str = ""
     """Versions, for people."""
 

@@ -48,7 +48,7 @@ def measure(
         *(f"--backend-config={setting}" for setting in backend.settings),
     ]
     environment = backend.environment([library.parent])
-    status, output = run(command, backend.folder or folder, log, PATIENCE_SECONDS, environment)
+    status, output = run(command, folder, log, PATIENCE_SECONDS, environment)
     report = _parse(output, status, log)
     if NOT_YET in str(report.get("error")):
         raise Refused(_first_line(report["error"]))

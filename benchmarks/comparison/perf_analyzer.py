@@ -57,9 +57,7 @@ class PerfAnalyzer:
             "-f",
             str(report),
         ]
-        status, _ = run(
-            command, backend.folder or folder, log, PATIENCE_SECONDS, backend.environment(self.folders)
-        )
+        status, _ = run(command, folder, log, PATIENCE_SECONDS, backend.environment(self.folders))
         if not report.is_file():
             raise Failed(f"perf_analyzer ended with status {status} and no report (see {log})")
         with report.open() as lines:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SHM = Path("/dev/shm")
@@ -69,14 +69,14 @@ def checked(command: Sequence[str | Path], log: Path, seconds: float) -> None:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """SIGTERM, for an orderly end; SIGKILL for its whole group if it does not follow."""
+    """SIGTERM, for an orderly end; then SIGKILL for whatever is left of its group."""
     if process.poll() is None:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=SECONDS_TO_FOLLOW)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 @contextmanager

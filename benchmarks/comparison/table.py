@@ -35,6 +35,14 @@ def print_table(results: Sequence[CaseResult], backends: Sequence[str]) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
+def markdown(results: Sequence[CaseResult], backends: Sequence[str]) -> str:
+    """The same for docs/benchmarks.md."""
+    head = ["case", "figure", *backends, *(["ours / upstream", "target"] if UPSTREAM in backends else [])]
+    head += [*(["ours / floor"] if FLOOR in backends else []), f"CPU µs: {' / '.join(backends)}"]
+    rows = [head, ["---"] * len(head), *(_cells(result, backends) for result in results)]
+    return "".join(f"| {' | '.join(row)} |\n".replace("\\[", "[") for row in rows)
+
+
 def notes(results: Sequence[CaseResult]) -> list[str]:
     """A line for everything that is no figure."""
     lines = []

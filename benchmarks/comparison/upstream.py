@@ -56,15 +56,19 @@ def _with_python(folder: Path, wheel: Path, python: Python, log: Path) -> Upstre
         raise Failed(f"{WHEEL} has no stub for it")
     environment = install(python.executable, python.numpy, folder / f"python-3.{python.minor}", log)
     site_packages = environment.parent.parent / "lib" / f"python3.{python.minor}" / "site-packages"
-    variables = {"LD_LIBRARY_PATH": str(python.library_folder), "PYTHONHOME": str(python.prefix)}
+    variables = {
+        "LD_LIBRARY_PATH": str(python.library_folder),
+        # The stubs for 3.11 and newer go by the python3 of PATH alone, the older ones by the other two.
+        "PATH": str(environment.parent),
+        "PYTHONHOME": str(python.prefix),
+        "PYTHONPATH": str(site_packages),
+    }
     backends = _backend_folder(folder / f"upstream-3.{python.minor}", wheel, stub)
     backend = Backend(
         name=UPSTREAM,
         in_config="python",
         directory=backends,
         variables=variables,
-        # The stubs for 3.11 and newer ignore PYTHONPATH. All of them look into the working directory first.
-        folder=site_packages,
         python=versions(environment),
     )
     _check_stub(backends / "python" / STUB, backend)

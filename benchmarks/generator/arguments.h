@@ -20,7 +20,7 @@ struct Arguments {
   std::size_t clients = 1;
   Limit warm_up{.requests = 1000, .time = std::chrono::duration<double>(0.5)};
   Limit window{.requests = 1'000'000, .time = std::chrono::duration<double>(1)};
-  std::uint64_t whole_every = 64;
+  std::uint64_t whole_every = 1000;
   // Above zero, loads are timed, that many, and not requests.
   std::uint64_t loads = 0;
 };

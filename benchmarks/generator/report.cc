@@ -38,8 +38,8 @@ double Percentile(const Measurement& measurement, double share) {
 // The fields that every report about requests has.
 void WriteAnswers(std::ostream& out, const Measurement& measurement) {
   out << R"("requests": )" << measurement.latencies.size() << R"(, "warm_up_requests": )"
-      << measurement.warm_up_requests << R"(, "checked_whole": )"
-      << measurement.checked_whole << R"(, "wrong": )" << measurement.wrong << R"(, "first_difference": )"
+      << measurement.warm_up_requests << R"(, "checked_whole": )" << measurement.checked_whole
+      << R"(, "wrong": )" << measurement.wrong << R"(, "first_difference": )"
       << Quoted(measurement.first_difference);
 }
 
