@@ -46,12 +46,16 @@ class TritonPythonModel:
             for tensor in request.inputs():
                 array = tensor.as_numpy()
                 name = tensor.name().replace("IN_", "OUT_")
-                outputs.append(pb_utils.Tensor(name, array + array.dtype.type(0)))
+                same = array[:] if array.dtype == np.object_ else array + array.dtype.type(0)
+                outputs.append(pb_utils.Tensor(name, same))
+                if array.dtype != np.object_:  # the same memory by DLPack, which needs no NumPy
+                    outputs[-1] = pb_utils.Tensor.from_dlpack(name, outputs[-1])
             told = np.array([*sys.version_info[:2], int(np.__version__.split(".")[0])], np.int32)
             answers.append(pb_utils.InferenceResponse([*outputs, pb_utils.Tensor("TOLD", told)]))
         return answers
 """
 TYPES = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "UINT8": np.uint8, "FP16": np.float16}
+STRING = "STRING"
 
 
 def find_python(version: str) -> Path:
@@ -113,8 +117,8 @@ def test_models_run_in_this_python_with_this_numpy(
         "m",
         IDENTITY,
         config(
-            {f"IN_{name}": (name, [-1]) for name in TYPES},
-            {**{f"OUT_{name}": (name, [-1]) for name in TYPES}, "TOLD": ("INT32", [3])},
+            {f"IN_{name}": (name, [-1]) for name in (*TYPES, STRING)},
+            {**{f"OUT_{name}": (name, [-1]) for name in (*TYPES, STRING)}, "TOLD": ("INT32", [3])},
         ),
     )
 
@@ -130,4 +134,5 @@ def test_models_run_in_this_python_with_this_numpy(
 
 def sample() -> dict[str, np.ndarray]:
     random = np.random.default_rng(7)
-    return {name: random.integers(0, 100, 9000).astype(dtype) for name, dtype in TYPES.items()}
+    arrays = {name: random.integers(0, 100, 9000).astype(dtype) for name, dtype in TYPES.items()}
+    return {**arrays, STRING: np.array([random.bytes(i % 9) for i in range(9000)], dtype=object)}
