@@ -45,7 +45,9 @@ void Instance::Initialize() {
     throw failure.empty() ? NotHealthy() : ipc::Error(ipc::Code::kInternal, failure);
   }
   if (answer->reply.failed) {
-    throw ipc::Error(answer->reply.code, std::string(answer->reply.text));
+    const std::string text(answer->reply.text);
+    Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__, "Failed to initialize Python stub: " + text);
+    throw ipc::Error(answer->reply.code, text);
   }
   facts_.has_batch_dimension = answer->reply.max_batch_size > 0;
   attachment_->Settle();

@@ -134,7 +134,10 @@ void Model::AutoComplete() {
     throw ipc::Error(ipc::Code::kInternal, failure.empty() ? "Stub process '' is not healthy." : failure);
   }
   if (answer->reply.failed) {
-    throw ipc::Error(answer->reply.code, std::string(answer->reply.text));
+    const std::string text(answer->reply.text);
+    Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__,
+        "Failed to initialize Python stub for auto-complete: " + text);
+    throw ipc::Error(answer->reply.code, text);
   }
   if (answer->reply.text != config) {
     const auto& api = triton::Api();

@@ -163,6 +163,30 @@ WRONG = {
         "output 'OUT' in auto-complete-config function for model '{m}' contains property other than 'name', "
         "'data_type' and 'dims'.",
     ),
+    "a property of an input is foreign": (
+        "config.add_input({'name': 'IN', 'data_type': 'TYPE_FP32', 'dims': [-1], 'shape': [1]})",
+        "",
+        "input 'IN' in auto-complete-config function for model '{m}' contains property other than 'name', "
+        "'data_type', 'dims' and 'optional'.",
+    ),
+    "an input is configured as not optional": (
+        "config.add_input({'name': 'IN', 'data_type': 'TYPE_FP32', 'dims': [-1], 'optional': True})",
+        config(*TENSORS),
+        "model '{m}', tensor 'IN': the model expects optional True but the model configuration specifies "
+        "optional False",
+    ),
+    "a property of the transaction policy is foreign": (
+        "config.set_model_transaction_policy({'streaming': True})",
+        "",
+        "model transaction property in auto-complete-config function for model '{m}' contains property other "
+        "than 'decoupled'.",
+    ),
+    "another transaction policy is configured": (
+        "config.set_model_transaction_policy({'decoupled': True})",
+        "model_transaction_policy { decoupled: false }",
+        "trying to change decoupled property in auto-complete-config for model '{m}', which is already set "
+        "to 'False'.",
+    ),
     "it is a sequence model": (
         "config.set_dynamic_batching()",
         "max_batch_size: 2 sequence_batching { }",
@@ -205,6 +229,33 @@ def test_returning_something_else_fails_the_load(
         f"Internal: auto_complete_config function in model '{model_name}' must return a valid "
         "pb.ModelConfig object."
     )
+
+
+def test_it_always_finds_what_the_server_always_sends(load: Load, http: Client) -> None:
+    got = completed(
+        http,
+        load,
+        """
+        found = config.as_dict()
+        assert (found["input"], found["output"], found["max_batch_size"]) == ([], [], 0), found
+        assert found["name"] and found["backend"] == "python", found
+        return config
+""",
+        'backend: "python"',
+    )
+    assert got["max_batch_size"] == 0
+
+
+def test_what_it_changes_in_the_dictionary_counts(load: Load, http: Client) -> None:
+    body = """
+        config.as_dict()["max_batch_size"] = 3
+        config.as_dict()["output"].append({"name": "OUT", "data_type": "TYPE_INT8", "dims": [2]})
+        config.set_model_transaction_policy({})
+        return config
+"""
+    got = completed(http, load, body)
+    assert got["max_batch_size"] == 3
+    assert [one["name"] for one in got["output"]] == ["OUT"]
 
 
 def test_what_the_server_cannot_accept_fails_the_load(

@@ -109,6 +109,23 @@ def test_an_exception_while_loading(
     assert error.startswith(f"Internal: {raised}: wrong in {where}\n\nAt:\n{wanted}")
 
 
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("auto_complete_config(config)", "Failed to initialize Python stub for auto-complete: "),
+        ("initialize(self, args)", "Failed to initialize Python stub: "),
+    ],
+)
+def test_the_log_tells_of_an_exception_while_loading(
+    http: Client, server: TritonServer, repository: Path, model_name: str, where: str, told: str
+) -> None:
+    start = len(server.log())
+    static = "    @staticmethod\n" if "config" in where else ""
+    code = f"class TritonPythonModel:\n{static}    def {where}:\n        raise ValueError('so')\n"
+    load_error(http, repository, model_name, code)
+    assert f"{told}ValueError: so" in server.log()[start:]
+
+
 def test_a_value_of_force_cpu_that_is_neither_yes_nor_no(
     http: Client, repository: Path, model_name: str
 ) -> None:

@@ -93,7 +93,6 @@ Logger.log(message=b"bytes", level=Logger.LogLevel.ERROR)
 """,
     )
     http.infer(model, ONE)
-    # At once: what is logged during a batch is in the log before the batch is answered.
     lines = said(server, start)
     assert [line.short for line in lines] == [
         ("I", "info"),
@@ -147,6 +146,19 @@ def test_a_long_text_is_cut_and_says_so(load: Load, http: Client, server: Triton
     cut, whole = texts(said(server, start))
     assert cut == "x" + "ü" * 32767 + " ... (cut here, of 2000001 bytes)"
     assert whole == "y" * 65536
+
+
+def test_lines_of_a_batch_come_before_its_answer(
+    load: Load, http: Client, server: TritonServer, start: int
+) -> None:
+    model = load_working(
+        load, "for number in range(1000): Logger.log_info(f'line {number}')\nraise ValueError('then this')"
+    )
+    http.error(model, ONE)
+    # The server logs that the batch has failed when it answers it.
+    lines = texts(log_lines(server, "model.py", "instance.cc", start=start))
+    assert lines[:1000] == [f"line {number}" for number in range(1000)]
+    assert "ValueError: then this" in lines[1000]
 
 
 # --- filtering ---
