@@ -45,11 +45,11 @@ test: $(INSTALLED)/test cpp-dev ## run the tests: C++, Python, and the real serv
 test-more: $(INSTALLED)/test cpp-dev ## run the longer tests
 	$(BIN)/pytest tests -m more $(ARGS)
 
-bench: $(INSTALLED)/bench build/dev/build.ninja ## measure this backend beside NVIDIA's own and beside a mere copy (about 12 minutes)
+bench: $(INSTALLED)/bench build/dev/configured ## measure this backend beside NVIDIA's own and beside a mere copy (about 12 minutes)
 	cmake --build --preset bench
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-lint: $(INSTALLED)/lint build/dev/build.ninja ## check format, style and types
+lint: $(INSTALLED)/lint build/dev/configured ## check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PYTHON_ROOMS)
@@ -67,11 +67,11 @@ format: $(INSTALLED)/lint ## format Python and C++ sources in place
 
 sanitize: sanitize-asan sanitize-tsan ## run the C++ tests under the address, undefined-behaviour and thread sanitizers
 
-sanitize-asan: build/asan/build.ninja
+sanitize-asan: build/asan/configured
 	cmake --build --preset asan
 	ctest --preset asan
 
-sanitize-tsan: build/tsan/build.ninja
+sanitize-tsan: build/tsan/configured
 	cmake --build --preset tsan
 	@# Older thread sanitizers do not start under the address randomisation of newer kernels.
 	if setarch "$$(uname -m)" -R true 2>/dev/null; then setarch "$$(uname -m)" -R ctest --preset tsan; \
@@ -88,12 +88,14 @@ help: ## show this list
 
 # --- C++ builds beside the wheel ---
 
-cpp-dev: build/dev/build.ninja
+cpp-dev: build/dev/configured
 	cmake --build --preset dev
 
-build/%/build.ninja: CMakePresets.json $(INSTALLED)/build-requirements
+# Not build.ninja itself: CMake writes that anew without the presets when a CMakeLists.txt changes.
+build/%/configured: CMakePresets.json $(INSTALLED)/build-requirements
 	cmake --preset $* --no-warn-unused-cli -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 		-Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	@touch $@
 
 # --- the environment ---
 

@@ -18,6 +18,7 @@ Conversation::Options ChannelOptions(const Attachment::Options& options) {
   return {.region_name = options.region_name,
           .max_bytes = options.max_bytes,
           .event_slots = options.event_slots,
+          .memory_rules = options.memory_rules,
           .label = options.label,
           .gateway = options.gateway};
 }
@@ -45,12 +46,16 @@ Attachment::Attachment(pid_t pid, Options options, std::shared_ptr<Conversation>
     : options_(std::move(options)),
       conversation_(std::move(conversation)),
       output_(std::move(output)),
+      memory_watch_(*conversation_, options_.label),
       socket_(std::move(socket)),
       process_(pid),
-      listener_(std::make_unique<Listener>(
-          ListenerOptions(),
-          Listener::Stub{.process = process_, .socket = socket_.get(), .output = *output_, .ending = ending_},
-          conversation_)) {}
+      listener_(std::make_unique<Listener>(ListenerOptions(),
+                                           Listener::Stub{.process = process_,
+                                                          .socket = socket_.get(),
+                                                          .output = *output_,
+                                                          .memory = memory_watch_,
+                                                          .ending = ending_},
+                                           conversation_)) {}
 
 Attachment::~Attachment() { End(ipc::Deadline::After(std::chrono::seconds(0))); }
 
@@ -166,6 +171,7 @@ void Attachment::Settle(ExchangeLeases& leases, std::span<const std::uint64_t> k
   }
   this->leases().Settle(leases.records(), kept);
   leases.Clear();
+  memory_watch_.Touch();
 }
 
 void Attachment::Settle() {

@@ -17,6 +17,7 @@
 #include "backend/conversation.h"
 #include "backend/leases.h"
 #include "backend/listener.h"
+#include "backend/memory_watch.h"
 #include "backend/payloads.h"
 #include "backend/stub_output.h"
 #include "backend/supervisor/spawner.h"
@@ -33,6 +34,7 @@ class Attachment {
     std::string region_name;
     std::uint64_t max_bytes = 0;
     std::uint32_t event_slots = 1024;
+    ipc::MemoryRules memory_rules = ipc::kDefaultMemoryRules;
     std::chrono::seconds hello_timeout{30};
     std::string package_version;
     std::string label;                                 // of the model or instance, for messages
@@ -70,6 +72,7 @@ class Attachment {
   // Where blocks for the next message come from, and who keeps them while the stub may look.
   [[nodiscard]] ipc::Arena& arena() const noexcept { return conversation_->arena(); }
   Leases& leases() noexcept { return conversation_->leases(); }
+  MemoryWatch& memory_watch() noexcept { return memory_watch_; }
 
   // What the outputs of an Answer name, until Settle().
   [[nodiscard]] Payloads payloads() const noexcept { return conversation_->payloads(); }
@@ -109,6 +112,7 @@ class Attachment {
   const Options options_;
   const std::shared_ptr<Conversation> conversation_;  // shared with the listener and with calls in flight
   const std::unique_ptr<StubOutput> output_;          // the listener's, while that runs
+  MemoryWatch memory_watch_;                          // of the conversation
   const ipc::UniqueFd socket_;
   StubProcess process_;
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/memory_gauges.h"
 #include "backend/options.h"
 #include "backend/supervisor/interpreter.h"
 #include "backend/supervisor/spawner.h"
@@ -22,6 +23,9 @@ class Backend {
   [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   Spawner& spawner() noexcept { return spawner_; }
+  [[nodiscard]] const MemoryGaugeFamilies& memory_gauge_families() const noexcept {
+    return memory_gauge_families_;
+  }
 
   // Looked for once, when the first model asks; a failure is not remembered.
   Interpreter interpreter();
@@ -35,6 +39,7 @@ class Backend {
   const std::vector<std::string> environment_;
   std::mutex interpreter_mutex_;
   std::optional<Interpreter> interpreter_;
+  const MemoryGaugeFamilies memory_gauge_families_;
   Spawner spawner_;
 };
 

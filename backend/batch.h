@@ -20,6 +20,7 @@ class Batch {
     TRITONBACKEND_Request* request;
     bool answered = false;
     bool succeeded = false;  // for the statistics: an error that the model itself returned counts as success
+    bool left_out = false;   // of the exchange at hand
   };
 
   // The moments that core wants to know, CLOCK_MONOTONIC nanoseconds.
@@ -48,8 +49,8 @@ class Batch {
   // Fails whatever has no answer yet.
   void FailRest(ipc::Code code, const std::string& message) noexcept;
 
-  // The stub answered: the batch counts as one execution of `size` inferences.
-  void CountExecution(std::uint64_t size) noexcept { executed_ = size; }
+  // The stub answered `size` inferences of it. However often: the batch counts as one execution.
+  void CountExecution(std::uint64_t size) noexcept { executed_ += size; }
 
  private:
   void Report() noexcept;

@@ -8,8 +8,10 @@
 
 namespace tpb::backend {
 std::shared_ptr<Conversation> Conversation::Create(const Options& options) {
-  auto channel = ipc::ServerChannel::Create(
-      {.name = options.region_name, .max_bytes = options.max_bytes, .event_slots = options.event_slots});
+  auto channel = ipc::ServerChannel::Create({.name = options.region_name,
+                                             .max_bytes = options.max_bytes,
+                                             .event_slots = options.event_slots,
+                                             .memory_rules = options.memory_rules});
   std::shared_ptr<Conversation> conversation(new Conversation(std::move(channel), options));
   conversation->TellLogLevels();
   return conversation;
@@ -52,6 +54,8 @@ void Conversation::HandleEvent(const ipc::Slot& slot) {
     case ipc::MessageKind::kLog:
       LogLine(slot);
       return;
+    case ipc::MessageKind::kGaveBack:
+      return;  // whoever woke up for it looks at the memory
     default:
       throw ipc::ProtocolError("the stub process sent an event of kind " + std::to_string(slot.kind));
   }

@@ -1,12 +1,12 @@
 #include "backend/gather.h"
 
-#include <cstring>
 #include <string_view>
 #include <utility>
 
 #include "backend/parameter.h"
 #include "backend/triton_error.h"
 #include "ipc/bytes.h"
+#include "ipc/copy.h"
 #include "ipc/dtype.h"
 #include "ipc/messages.h"
 
@@ -196,7 +196,7 @@ void CopyInput(const Input& input, const ipc::Tensor& tensor, std::byte* to,
                        "the buffers of input '" + std::string(tensor.name) + "' of model instance '" +
                            instance_name + "' hold more than its " + std::to_string(tensor.size) + " bytes");
     }
-    std::memcpy(to + copied, buffer, size);
+    ipc::Copy(to + copied, buffer, size);
     copied += size;
   }
   if (copied != tensor.size) {
@@ -261,9 +261,12 @@ std::uint64_t Inferences(const ipc::Request& request, bool has_batch_dimension) 
 
 Gathered Gather(Batch& batch, ipc::Arena& arena, ExchangeLeases& leases, const InstanceFacts& instance,
                 ipc::Writer& body) {
-  std::vector<Asked> asked(batch.items().size());
-  for (std::size_t i = 0; i < asked.size(); ++i) {
-    asked[i].item = i;
+  std::vector<Asked> asked;
+  asked.reserve(batch.items().size());
+  for (std::size_t i = 0; i < batch.items().size(); ++i) {
+    if (!batch.items()[i].left_out) {
+      asked.emplace_back().item = i;
+    }
   }
   ForEach(asked, batch, instance.name, [](Batch::Item& item, Asked& one) { ReadRequest(item.request, one); });
 

@@ -26,8 +26,8 @@ struct Gathered {
 // Copies the inputs of the batch into `arena` and encodes its message into `body`. The pieces of one input
 // lie side by side in request order, each at a multiple of kAlignment, so that pieces of such a size form one
 // array. A request that cannot be passed on (a buffer in GPU memory, a malformed BYTES tensor, a parameter of
-// an unknown type) gets its error here and is left out. Throws ipc::Error when the batch as a whole cannot be
-// passed on.
+// an unknown type) gets its error here and is left out. Throws ipc::ArenaFull when the rest does not fit, and
+// ipc::Error when the batch as a whole cannot be passed on.
 Gathered Gather(Batch& batch, ipc::Arena& arena, ExchangeLeases& leases, const InstanceFacts& instance,
                 ipc::Writer& body);
 

@@ -1,5 +1,7 @@
 #include "backend/instance.h"
 
+#include <utility>
+
 #include "backend/gather.h"
 #include "backend/respond.h"
 #include "backend/triton_error.h"
@@ -21,6 +23,7 @@ Instance::Instance(Model& model, TRITONBACKEND_ModelInstance* instance)
       facts_{.name = Name(instance)},
       attachment_(model.Attach(facts_.name)) {
   Initialize();
+  attachment_->memory_watch().ShowTo(model.NewMemoryGauges(facts_.name), facts_.name);
 }
 
 void Instance::Initialize() {
@@ -69,12 +72,47 @@ void Instance::Process(Batch& batch) {
   if (attachment_->gone()) {
     throw NotHealthy();
   }
+  try {
+    Exchange(batch);
+  } catch (const ipc::ArenaFull&) {
+    if (batch.items().size() == 1) {
+      throw;
+    }
+    ProcessOneByOne(batch);
+  }
+}
+
+// A batch that does not fit into the arena, whose requests may fit each for itself: nothing was sent yet.
+void Instance::ProcessOneByOne(Batch& batch) {
+  if (!std::exchange(told_of_large_batches_, true)) {
+    Log(TRITONSERVER_LOG_WARN, __FILE__, __LINE__,
+        "a batch of " + std::to_string(batch.items().size()) + " requests for model '" + facts_.name +
+            "' does not fit into its shared memory: such requests are executed one by one. Raise "
+            "--backend-config=python,shm-max-byte-size, or lower the model's max_batch_size");
+  }
+  for (Batch::Item& item : batch.items()) {
+    item.left_out = true;
+  }
+  for (Batch::Item& item : batch.items()) {
+    item.left_out = false;
+    try {
+      Exchange(batch);
+    } catch (const ipc::ArenaFull& error) {
+      batch.Fail(item, error.code(), error.message());
+    }
+    item.left_out = true;
+  }
+}
+
+void Instance::Exchange(Batch& batch) {
   ExchangeLeases leases(attachment_->leases());
   const Gathered gathered = Gather(batch, attachment_->arena(), leases, facts_, body_);
   if (gathered.sent.empty()) {
     return;
   }
-  batch.times().compute_start = NowNs();
+  if (batch.times().compute_start == 0) {
+    batch.times().compute_start = NowNs();
+  }
   const auto answer =
       attachment_->Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
   batch.times().compute_end = NowNs();

@@ -32,6 +32,8 @@ class Instance {
  private:
   void Initialize();
   void Process(Batch& batch);
+  void ProcessOneByOne(Batch& batch);
+  void Exchange(Batch& batch);
   void Answer(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply& reply);
   [[nodiscard]] ipc::Error NotHealthy() const;
 
@@ -40,6 +42,7 @@ class Instance {
   InstanceFacts facts_;
   std::unique_ptr<Attachment> attachment_;
   ipc::Writer body_;  // of the current message; kept for its memory
+  bool told_of_large_batches_ = false;
 };
 
 }  // namespace tpb::backend

@@ -11,7 +11,7 @@ namespace tpb::backend {
 ipc::LeaseRecord Leases::Add(ipc::Block block) {
   const std::scoped_lock lock(mutex_);
   const ipc::LeaseRecord record{.lease = next_++, .offset = block.offset(), .size = block.size()};
-  blocks_.emplace_hint(blocks_.end(), record.lease, std::move(block));
+  blocks_.emplace_hint(blocks_.end(), record.lease, Leased{.block = std::move(block)});
   return record;
 }
 
@@ -19,18 +19,19 @@ std::span<const std::byte> Leases::Bytes(std::uint64_t lease, std::uint64_t offs
                                          std::uint64_t size) const {
   const std::scoped_lock lock(mutex_);
   const auto found = blocks_.find(lease);
-  if (found == blocks_.end() || offset > found->second.size() || size > found->second.size() - offset) {
+  if (found == blocks_.end() || offset > found->second.block.size() ||
+      size > found->second.block.size() - offset) {
     throw ipc::ProtocolError("the stub process names " + std::to_string(size) + " bytes at " +
                              std::to_string(offset) + " of block " + std::to_string(lease) +
                              ", which it does not hold");
   }
-  return {found->second.data() + offset, size};
+  return {found->second.block.data() + offset, size};
 }
 
 void Leases::Drop(std::span<const ipc::LeaseRecord> leases) {
   const std::scoped_lock lock(mutex_);
   for (const auto& record : leases) {
-    blocks_.erase(record.lease);
+    Erase(record.lease);
   }
 }
 
@@ -38,7 +39,10 @@ void Leases::Settle(std::span<const ipc::LeaseRecord> leases, std::span<const st
   const std::scoped_lock lock(mutex_);
   for (const auto& record : leases) {
     if (std::ranges::find(kept, record.lease) == kept.end()) {
-      blocks_.erase(record.lease);
+      Erase(record.lease);
+    } else if (const auto found = blocks_.find(record.lease); found != blocks_.end()) {
+      found->second.kept = true;
+      kept_bytes_ += found->second.block.size();
     }
   }
   ++settled_;
@@ -46,7 +50,7 @@ void Leases::Settle(std::span<const ipc::LeaseRecord> leases, std::span<const st
     if (release.replies_before > settled_) {
       return false;
     }
-    blocks_.erase(release.lease);
+    Erase(release.lease);
     return true;
   });
 }
@@ -65,8 +69,24 @@ bool Leases::Release(std::uint64_t lease, std::uint64_t replies_before) {
     }
     return true;
   }
-  blocks_.erase(found);
+  Erase(lease);
   return true;
+}
+
+void Leases::Erase(std::uint64_t lease) {
+  const auto found = blocks_.find(lease);
+  if (found == blocks_.end()) {
+    return;
+  }
+  if (found->second.kept) {
+    kept_bytes_ -= found->second.block.size();
+  }
+  blocks_.erase(found);
+}
+
+std::uint64_t Leases::kept_bytes() const {
+  const std::scoped_lock lock(mutex_);
+  return kept_bytes_;
 }
 
 std::size_t Leases::size() const {

@@ -38,14 +38,24 @@ class Leases {
 
   [[nodiscard]] std::size_t size() const;
 
+  // Of blocks that the stub keeps beyond the exchange that they came with.
+  [[nodiscard]] std::uint64_t kept_bytes() const;
+
  private:
+  struct Leased {
+    ipc::Block block;
+    bool kept = false;  // beyond its exchange
+  };
   struct Deferred {
     std::uint64_t lease;
     std::uint64_t replies_before;
   };
 
+  void Erase(std::uint64_t lease);
+
   mutable std::mutex mutex_;
-  std::map<std::uint64_t, ipc::Block> blocks_;
+  std::map<std::uint64_t, Leased> blocks_;
+  std::uint64_t kept_bytes_ = 0;
   std::vector<Deferred> deferred_;
   std::uint64_t next_ = 1;
   std::uint64_t settled_ = 0;  // replies

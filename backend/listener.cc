@@ -74,7 +74,11 @@ void Listener::Run() noexcept {
 void Listener::WatchStub() {
   poller_.Add(stub_.process.pidfd(), [this] { process_ended_ = true; });
   poller_.Add(stub_.socket, [this] { ReadStubSocket(); });
-  poller_.Add(conversation_->channel().eventfd(), [this] { Drain(conversation_->channel().eventfd()); });
+  poller_.Add(conversation_->channel().eventfd(), [this] {
+    Drain(conversation_->channel().eventfd());
+    stub_.memory.Touch();
+  });
+  poller_.Add(stub_.memory.timerfd(), [this] { stub_.memory.Look(); });
   poller_.Add(stop_.get(), [this] { stopped_ = true; });
   WatchOutput(StubOutput::kStdout);
   WatchOutput(StubOutput::kStderr);

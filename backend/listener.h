@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "backend/conversation.h"
+#include "backend/memory_watch.h"
 #include "backend/poller.h"
 #include "backend/stub_output.h"
 #include "backend/supervisor/stub_process.h"
@@ -35,7 +36,8 @@ class Listener {
   struct Stub {
     const StubProcess& process;
     int socket;
-    StubOutput& output;         // only the listener touches it from Start() to Stop()
+    StubOutput& output;  // only the listener touches it from Start() to Stop()
+    MemoryWatch& memory;
     std::atomic<bool>& ending;  // an end is expected, so there is no complaint about it
   };
 

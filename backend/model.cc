@@ -47,6 +47,13 @@ std::uint32_t EventSlots(const Options& options) {
       static_cast<std::uint32_t>(std::clamp<std::int64_t>(options.shm_message_queue_size, 64, 65536)));
 }
 
+ipc::MemoryRules Rules(const Options& options) {
+  return {.pool_bytes = static_cast<std::uint64_t>(options.shm_default_byte_size),
+          .growth_bytes = static_cast<std::uint64_t>(options.shm_growth_byte_size),
+          .release_after_seconds = static_cast<std::uint32_t>(options.shm_release_after.count()),
+          .keep_heap = options.stub_keeps_heap ? 1U : 0U};
+}
+
 bool WantsAutoComplete(TRITONBACKEND_Model* model) {
   bool wanted = false;
   Check(triton::Api().TRITONBACKEND_ModelAutoCompleteConfig(model, &wanted));
@@ -91,12 +98,19 @@ std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::stri
       {.region_name = options.shm_region_prefix_name + name_,
        .max_bytes = options.shm_max_byte_size,
        .event_slots = EventSlots(options),
+       .memory_rules = Rules(options),
        .hello_timeout = options.stub_timeout,
        .package_version = TPB_VERSION,
        .label = label,
        .complain =
            [](const std::string& complaint) { Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, complaint); },
        .gateway = std::make_shared<bls::Gateway>(Server(model_))});
+}
+
+std::unique_ptr<MemoryGauges> Model::NewMemoryGauges(const std::string& instance) const {
+  return std::make_unique<MemoryGauges>(
+      backend_.memory_gauge_families(),
+      InstanceLabels{.model = name_, .version = version_, .instance = instance});
 }
 
 ipc::Load Model::LoadMessage(const std::string& config) const {

@@ -27,6 +27,9 @@ class Model {
   // What the stub has to know of this model; the views are valid as long as the model and `config`.
   [[nodiscard]] ipc::Load LoadMessage(const std::string& config) const;
 
+  // What the metrics page shows of the memory of instance `name`.
+  [[nodiscard]] std::unique_ptr<MemoryGauges> NewMemoryGauges(const std::string& instance) const;
+
   // The configuration as core has it now, as JSON.
   [[nodiscard]] std::string Config() const;
 

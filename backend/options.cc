@@ -12,8 +12,8 @@ namespace tpb::backend {
 namespace {
 
 constexpr std::array kOurKeys{
-    "shm-default-byte-size",  "shm-growth-byte-size", "shm-max-byte-size",
-    "shm-region-prefix-name", "stub-timeout-seconds", "unload-timeout-seconds",
+    "shm-default-byte-size",  "shm-growth-byte-size", "shm-max-byte-size",      "shm-release-after-seconds",
+    "shm-region-prefix-name", "stub-keeps-heap",      "stub-timeout-seconds",   "unload-timeout-seconds",
     "python-executable",      "thread-pool-size",     "shm_message_queue_size",
 };
 
@@ -84,6 +84,17 @@ class Reader {
     value = std::chrono::seconds(number);
   }
 
+  void YesOrNo(const char* key, bool& value) const {
+    const std::string* text = Find(key);
+    if (text == nullptr) {
+      return;
+    }
+    if (*text != "true" && *text != "false") {
+      Refuse(std::string(key) + " must be 'true' or 'false', not '" + *text + "'.");
+    }
+    value = *text == "true";
+  }
+
  private:
   const std::map<std::string, std::string>& settings_;
 };
@@ -98,6 +109,7 @@ Options ReadOptions(const std::map<std::string, std::string>& settings, const st
     }
   }
   constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+  constexpr std::int64_t kLongest = std::int64_t{1} << 31;  // it travels as a 32-bit number
   Options options;
   const Reader reader(settings);
   // The text names four times the real limit, as it always has.
@@ -105,6 +117,11 @@ Options ReadOptions(const std::map<std::string, std::string>& settings, const st
                 "shm-default-byte-size can't be smaller than 4 MiBs");
   reader.Number("shm-growth-byte-size", options.shm_growth_byte_size, 1,
                 "shm-growth-byte-size can't be smaller than or equal to zero.");
+  std::int64_t release_after = options.shm_release_after.count();
+  reader.Number("shm-release-after-seconds", release_after, 0,
+                "shm-release-after-seconds can't be smaller than zero.");
+  options.shm_release_after = std::chrono::seconds(std::min(release_after, kLongest));
+  reader.YesOrNo("stub-keeps-heap", options.stub_keeps_heap);
   reader.Seconds("stub-timeout-seconds", options.stub_timeout);
   reader.Seconds("unload-timeout-seconds", options.unload_timeout);
   reader.Number("thread-pool-size", options.thread_pool_size, 1, "thread-pool-size can't be less than 1.");

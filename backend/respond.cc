@@ -1,11 +1,11 @@
 #include "backend/respond.h"
 
 #include <bit>
-#include <cstring>
 #include <utility>
 
 #include "backend/triton_error.h"
 #include "ipc/bytes.h"
+#include "ipc/copy.h"
 #include "ipc/dtype.h"
 
 namespace tpb::backend {
@@ -83,9 +83,7 @@ void AddOutput(TRITONBACKEND_Response* response, const ipc::Tensor& tensor, cons
                          "' is wanted in GPU memory (device " + std::to_string(device_id) +
                          "): the Python backend gives tensors in CPU memory only, ask for it there");
   }
-  if (!payload.empty()) {
-    std::memcpy(buffer, payload.data(), payload.size());
-  }
+  ipc::Copy(buffer, payload.data(), payload.size());
   if (tensor.dtype == ipc::DataType::kBytes) {
     CheckBytes(tensor, {static_cast<const std::byte*>(buffer), payload.size()});
   }

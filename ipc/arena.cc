@@ -1,12 +1,12 @@
 #include "ipc/arena.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <bit>
 #include <limits>
 #include <string>
 #include <utility>
-
-#include "ipc/error.h"
 
 namespace tpb::ipc {
 namespace {
@@ -17,11 +17,22 @@ constexpr std::uint64_t kNone = std::numeric_limits<std::uint64_t>::max();
 // block that the same request used last time, few enough to stay O(1).
 constexpr int kOwnClassLooks = 8;
 
+// How much is given back at a time, with the mutex held: about a millisecond.
+constexpr std::uint64_t kGiveBackStep = std::uint64_t{8} << 20;
+
 std::uint64_t RoundUp(std::uint64_t size) noexcept {
   return std::max(kAlignment, (size + kAlignment - 1) / kAlignment * kAlignment);
 }
 
 }  // namespace
+
+ArenaFull::ArenaFull(std::uint64_t use, std::uint64_t limit, std::uint64_t in_use)
+    : Error(Code::kInternal,
+            "Failed to increase the shared memory pool size to " + std::to_string(use) +
+                " bytes: the limit is " + std::to_string(limit) + " bytes, of which " +
+                std::to_string(in_use) +
+                " are in use. Raise --backend-config=python,shm-max-byte-size, of which inputs and outputs "
+                "have one half each, or send less at once") {}
 
 Block::Block(Block&& other) noexcept
     : arena_(std::move(other.arena_)), offset_(other.offset_), size_(other.size_) {}
@@ -45,14 +56,24 @@ void Block::Reset() noexcept {
   }
 }
 
-std::shared_ptr<Arena> Arena::Create(std::shared_ptr<Region> region, Extent extent) {
-  return std::shared_ptr<Arena>(new Arena(std::move(region), extent));
+std::shared_ptr<Arena> Arena::Create(std::shared_ptr<Region> region, Extent extent, const MemoryRules& rules,
+                                     MemoryLine* line) {
+  return std::shared_ptr<Arena>(new Arena(std::move(region), extent, rules, line));
 }
 
-Arena::Arena(std::shared_ptr<Region> region, Extent extent)
-    : region_(std::move(region)), data_(region_->data() + extent.offset), size_(extent.size) {
+Arena::Arena(std::shared_ptr<Region> region, Extent extent, const MemoryRules& rules, MemoryLine* line)
+    : region_(std::move(region)),
+      start_(extent.offset),
+      data_(region_->data() + extent.offset),
+      size_(extent.size),
+      page_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
+      pool_start_(std::min(rules.pool_bytes, size_)),
+      pool_step_(std::max(rules.growth_bytes, std::uint64_t{1})),
+      line_(line),
+      pool_(pool_start_) {
   heads_.fill(kNone);
   PushFree(pieces_.emplace(0, Piece{.size = size_}).first);
+  Publish();
 }
 
 Block Arena::Allocate(std::uint64_t size) {
@@ -60,10 +81,7 @@ Block Arena::Allocate(std::uint64_t size) {
   const std::scoped_lock lock(mutex_);
   const auto piece = rounded == kNone ? pieces_.end() : FindFree(rounded);
   if (piece == pieces_.end()) {
-    throw Error(Code::kInternal, "Failed to increase the shared memory pool size to " +
-                                     std::to_string(in_use_ + size) + " bytes: the limit is " +
-                                     std::to_string(size_) + " bytes, of which " + std::to_string(in_use_) +
-                                     " are in use");
+    throw ArenaFull(in_use_ + size, size_, in_use_);
   }
   const std::uint64_t rest = piece->second.size - rounded;
   if (rest != 0) {
@@ -76,6 +94,9 @@ Block Arena::Allocate(std::uint64_t size) {
     RemoveFree(piece);
   }
   in_use_ += rounded;
+  pool_ = std::max(pool_, PoolFor(in_use_));
+  touched_ = std::max(touched_, piece->first + rounded);
+  NoteChange(piece->first + rounded);
   return {shared_from_this(), piece->first, size};
 }
 
@@ -88,6 +109,7 @@ void Arena::Free(std::uint64_t offset) noexcept {
   const std::scoped_lock lock(mutex_);
   auto piece = pieces_.find(offset);
   in_use_ -= piece->second.size;
+  NoteChange(offset + piece->second.size);
   if (const auto next = std::next(piece); next != pieces_.end() && next->second.free) {
     RemoveFree(next);
     piece->second.size += next->second.size;
@@ -101,6 +123,95 @@ void Arena::Free(std::uint64_t offset) noexcept {
     piece = previous;
   }
   PushFree(piece);
+}
+
+Arena::Usage Arena::usage() const {
+  const std::scoped_lock lock(mutex_);
+  return {.used = in_use_, .pool = pool_, .changes = changes_};
+}
+
+// A block that ends at `end` was handed out or taken back.
+void Arena::NoteChange(std::uint64_t end) noexcept {
+  ++changes_;
+  to_give_back_ |= end > pool_start_;
+  Publish();
+}
+
+void Arena::Publish() noexcept {
+  if (line_ != nullptr) {
+    line_->used.store(in_use_, std::memory_order_relaxed);
+    line_->pool.store(pool_, std::memory_order_relaxed);
+  }
+}
+
+std::uint64_t Arena::PoolFor(std::uint64_t use) const noexcept {
+  if (use <= pool_start_) {
+    return pool_start_;
+  }
+  const std::uint64_t steps = (use - pool_start_ - 1) / pool_step_ + 1;
+  std::uint64_t pool = 0;
+  if (__builtin_mul_overflow(steps, pool_step_, &pool) || __builtin_add_overflow(pool, pool_start_, &pool)) {
+    return size_;
+  }
+  return std::min(pool, size_);
+}
+
+bool Arena::HasToGiveBack() const {
+  const std::scoped_lock lock(mutex_);
+  return to_give_back_ && can_give_back_;
+}
+
+std::optional<int> Arena::GiveBack() {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!to_give_back_ || !can_give_back_) {
+      return std::nullopt;
+    }
+    to_give_back_ = false;
+  }
+  std::uint64_t from = pool_start_;
+  while (true) {
+    const std::scoped_lock lock(mutex_);
+    if (to_give_back_) {
+      return std::nullopt;
+    }
+    const auto pages = NextFreePages(from);
+    if (!pages) {
+      touched_ = pieces_.rbegin()->second.free ? pieces_.rbegin()->first : size_;
+      pool_ = PoolFor(in_use_);
+      Publish();
+      return std::nullopt;
+    }
+    if (const int error = region_->PunchHole(start_ + pages->offset, pages->size); error != 0) {
+      can_give_back_ = false;
+      return error;
+    }
+    from = pages->offset + pages->size;
+  }
+}
+
+// The first pages from `from` on that no block shares and that may have memory; not too many at a time.
+std::optional<Extent> Arena::NextFreePages(std::uint64_t from) const noexcept {
+  const std::uint64_t touched = PageUp(touched_);
+  for (auto piece = std::prev(pieces_.upper_bound(from)); piece != pieces_.end() && piece->first < touched;
+       ++piece) {
+    const std::uint64_t begin = PageUp(std::max(piece->first, from));
+    const std::uint64_t end = PageDown(std::min(piece->first + piece->second.size, touched));
+    if (piece->second.free && begin < end) {
+      return Extent{.offset = begin, .size = std::min(end - begin, kGiveBackStep)};
+    }
+  }
+  return std::nullopt;
+}
+
+// To the next multiple of a page, as the region counts.
+std::uint64_t Arena::PageUp(std::uint64_t offset) const noexcept {
+  return (start_ + offset + page_ - 1) / page_ * page_ - start_;
+}
+
+std::uint64_t Arena::PageDown(std::uint64_t offset) const noexcept {
+  const std::uint64_t page = (start_ + offset) / page_ * page_;
+  return page < start_ ? 0 : page - start_;
 }
 
 void Arena::PushFree(Pieces::iterator piece) noexcept {

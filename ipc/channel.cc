@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -16,9 +17,9 @@ constexpr std::uint64_t kMinArena = std::uint64_t{1} << 20;
 
 std::uint64_t RoundUp(std::uint64_t size, std::uint64_t unit) { return (size + unit - 1) / unit * unit; }
 
-// [control line, rings, call slots][server arena][stub arena], each a whole number of pages, so that the last
-// can be read-only in the server.
-Layout Plan(std::uint64_t max_bytes, std::uint32_t event_slots) {
+// [control and memory line, rings, call slots][server arena][stub arena], each a whole number of pages, so
+// that the last can be read-only in the server.
+Layout Plan(std::uint64_t max_bytes, std::uint32_t event_slots, const MemoryRules& memory_rules) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   Layout layout{};
   std::uint64_t offset = 0;
@@ -29,6 +30,8 @@ Layout Plan(std::uint64_t max_bytes, std::uint32_t event_slots) {
   };
   layout.control = {.offset = offset, .size = sizeof(ControlLine)};
   offset += sizeof(ControlLine);
+  layout.memory = {.offset = offset, .size = sizeof(MemoryLine)};
+  offset += sizeof(MemoryLine);
   layout.work = place(kWorkSlots);
   layout.replies = place(kWorkSlots);
   layout.events = place(event_slots);
@@ -45,6 +48,7 @@ Layout Plan(std::uint64_t max_bytes, std::uint32_t event_slots) {
   layout.server_arena = {.offset = offset, .size = arena};
   layout.stub_arena = {.offset = offset + arena, .size = arena};
   layout.region_size = offset + 2 * arena;
+  layout.memory_rules = memory_rules;
   return layout;
 }
 
@@ -74,6 +78,7 @@ void CheckLayout(const Layout& layout) {
                     RingInside(layout, layout.work) && RingInside(layout, layout.replies) &&
                     RingInside(layout, layout.events) &&
                     ExtentInside(layout, layout.control, sizeof(ControlLine)) &&
+                    ExtentInside(layout, layout.memory, sizeof(MemoryLine)) &&
                     ExtentInside(layout, layout.calls, sizeof(CallSlot));
   if (!fits) {
     throw ProtocolError("the server's hello describes a layout that does not fit its region");
@@ -96,6 +101,10 @@ std::span<CallSlot> CallSlotsOf(const Region& region, const Layout& layout) {
           layout.calls.size / sizeof(CallSlot)};
 }
 
+MemoryLine& MemoryLineOf(const Region& region, const Layout& layout) {
+  return *reinterpret_cast<MemoryLine*>(region.data() + layout.memory.offset);
+}
+
 void CheckMessageSize(const Slot& slot) {
   if (slot.size > kMaxMessageBytes) {
     throw ProtocolError("a message of " + std::to_string(slot.size) + " bytes");
@@ -105,7 +114,7 @@ void CheckMessageSize(const Slot& slot) {
 }  // namespace
 
 std::unique_ptr<ServerChannel> ServerChannel::Create(const Options& options) {
-  const Layout layout = Plan(RegionSizeLimit(options.max_bytes), options.event_slots);
+  const Layout layout = Plan(RegionSizeLimit(options.max_bytes), options.event_slots, options.memory_rules);
   auto region = Region::Create(options.name, layout.region_size, layout.stub_arena.offset);
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake.valid()) {
@@ -118,7 +127,7 @@ ServerChannel::ServerChannel(std::shared_ptr<Region> region, UniqueFd eventfd, c
     : region_(std::move(region)),
       eventfd_(std::move(eventfd)),
       layout_(layout),
-      arena_(Arena::Create(region_, layout.server_arena)),
+      arena_(Arena::Create(region_, layout.server_arena, layout.memory_rules)),
       work_(region_->data() + layout.work.offset, layout.work.capacity, -1),
       replies_(region_->data() + layout.replies.offset, layout.replies.capacity),
       events_(region_->data() + layout.events.offset, layout.events.capacity) {}
@@ -128,6 +137,13 @@ ControlLine& ServerChannel::control() noexcept {
 }
 
 std::span<CallSlot> ServerChannel::calls() noexcept { return CallSlotsOf(*region_, layout_); }
+
+Arena::Usage ServerChannel::StubUsage() const noexcept {
+  const MemoryLine& line = MemoryLineOf(*region_, layout_);
+  const std::uint64_t limit = layout_.stub_arena.size;
+  return {.used = std::min(line.used.load(std::memory_order_relaxed), limit),
+          .pool = std::min(line.pool.load(std::memory_order_relaxed), limit)};
+}
 
 std::vector<std::byte> ServerChannel::CopyBody(const Slot& slot) const {
   CheckMessageSize(slot);
@@ -149,7 +165,7 @@ StubChannel::StubChannel(std::shared_ptr<Region> region, UniqueFd eventfd, const
     : region_(std::move(region)),
       eventfd_(std::move(eventfd)),
       layout_(layout),
-      arena_(Arena::Create(region_, layout.stub_arena)),
+      arena_(Arena::Create(region_, layout.stub_arena, layout.memory_rules, &MemoryLineOf(*region_, layout))),
       work_(region_->data() + layout.work.offset, layout.work.capacity),
       replies_(region_->data() + layout.replies.offset, layout.replies.capacity, -1),
       events_(region_->data() + layout.events.offset, layout.events.capacity, eventfd_.get()) {}

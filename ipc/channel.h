@@ -28,6 +28,7 @@ class ServerChannel {
     std::string name;             // shows in /proc/<pid>/maps
     std::uint64_t max_bytes = 0;  // of the whole region; 0 = what the machine has
     std::uint32_t event_slots = 1024;
+    MemoryRules memory_rules = kDefaultMemoryRules;
   };
   static std::unique_ptr<ServerChannel> Create(const Options& options);
 
@@ -41,6 +42,9 @@ class ServerChannel {
   ControlLine& control() noexcept;
   std::span<CallSlot> calls() noexcept;
   [[nodiscard]] const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
+
+  // What the stub says of its arena, at most as much as that has.
+  [[nodiscard]] Arena::Usage StubUsage() const noexcept;
 
   // The body of a message from the stub, copied out of its arena. Throws ProtocolError when it lies
   // elsewhere.
@@ -72,6 +76,8 @@ class StubChannel {
   RingProducer& replies() noexcept { return replies_; }
   RingProducer& events() noexcept { return events_; }
   [[nodiscard]] const ControlLine& control() const noexcept;
+  [[nodiscard]] const MemoryRules& memory_rules() const noexcept { return layout_.memory_rules; }
+  [[nodiscard]] std::uint64_t ServerArenaSize() const noexcept { return layout_.server_arena.size; }
   std::span<CallSlot> calls() noexcept;
   [[nodiscard]] const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
   [[nodiscard]] const std::shared_ptr<Region>& region() const noexcept { return region_; }

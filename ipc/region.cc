@@ -108,6 +108,18 @@ std::shared_ptr<Region> Region::Attach(UniqueFd memfd, std::uint64_t size) {
   return std::shared_ptr<Region>(new Region(std::move(memfd), data, size));
 }
 
+int Region::PunchHole(std::uint64_t offset, std::uint64_t size) const noexcept {
+  const int done = ::fallocate(memfd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                               static_cast<off_t>(offset), static_cast<off_t>(size));
+  return done == 0 ? 0 : errno;
+}
+
+std::uint64_t Region::ResidentBytes() const noexcept {
+  constexpr std::uint64_t kBlock = 512;  // of st_blocks, whatever the file system
+  struct stat status{};
+  return ::fstat(memfd_.get(), &status) == 0 ? static_cast<std::uint64_t>(status.st_blocks) * kBlock : 0;
+}
+
 Region::~Region() { ::munmap(data_, size_); }
 
 std::uint64_t RegionSizeLimit(std::uint64_t wanted) {

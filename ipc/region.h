@@ -32,6 +32,13 @@ class Region {
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   [[nodiscard]] int fd() const noexcept { return memfd_.get(); }
 
+  // Gives whole pages back to the kernel: both processes then read zeros there. 0, or the errno of a kernel
+  // that cannot.
+  [[nodiscard]] int PunchHole(std::uint64_t offset, std::uint64_t size) const noexcept;
+
+  // The memory that the region takes at the moment, as the kernel counts.
+  [[nodiscard]] std::uint64_t ResidentBytes() const noexcept;
+
  private:
   Region(UniqueFd memfd, std::byte* data, std::uint64_t size)
       : memfd_(std::move(memfd)), data_(data), size_(size) {}

@@ -50,6 +50,7 @@ enum class MessageKind : std::uint32_t {
   kRelease = 32,
   kCall = 33,
   kLog = 34,
+  kGaveBack = 35,
 };
 
 struct Slot {
@@ -71,6 +72,14 @@ struct alignas(64) ControlLine {
   std::atomic<std::uint32_t> log_levels;  // bit n: the server logs messages of level n (LogLevel)
 };
 static_assert(sizeof(ControlLine) == 64 && std::is_standard_layout_v<ControlLine>);
+
+// What the stub takes of its arena. Only the stub writes it; to the server these are numbers to show, and
+// nothing that it relies on.
+struct alignas(64) MemoryLine {
+  std::atomic<std::uint64_t> used;
+  std::atomic<std::uint64_t> pool;
+};
+static_assert(sizeof(MemoryLine) == 64 && std::is_standard_layout_v<MemoryLine>);
 
 // Where a thread of the stub that called another model waits for the answer. The stub chooses a free slot and
 // names it in its call; from then until `answered` is 1 the slot is the server's, afterwards the stub's
@@ -123,18 +132,34 @@ struct RingExtent {
   std::uint32_t reserved;  // 0
 };
 
-// Where everything lies in a region. Decided by the server, told once, never read from shared memory.
+// How both sides deal with memory.
+struct MemoryRules {
+  std::uint64_t pool_bytes;             // of each arena: what it counts as taken from the start, and keeps
+  std::uint64_t growth_bytes;           // the steps in which it takes more; above 0
+  std::uint32_t release_after_seconds;  // of quiet: then free memory goes back to the kernel; 0 = never
+  std::uint32_t keep_heap;              // 1: a spawned stub keeps freed heap memory until then
+};
+static_assert(sizeof(MemoryRules) == 24 && std::is_trivially_copyable_v<MemoryRules>);
+inline constexpr MemoryRules kDefaultMemoryRules{.pool_bytes = std::uint64_t{1} << 20,
+                                                 .growth_bytes = std::uint64_t{1} << 20,
+                                                 .release_after_seconds = 10,
+                                                 .keep_heap = 1};
+
+// Where everything lies in a region, and how its memory is dealt with. Decided by the server, told once,
+// never read from shared memory.
 struct Layout {
   std::uint64_t region_size;
   Extent control;  // a ControlLine
+  Extent memory;   // a MemoryLine
   Extent calls;    // CallSlots
   RingExtent work;
   RingExtent replies;
   RingExtent events;
   Extent server_arena;
   Extent stub_arena;
+  MemoryRules memory_rules;
 };
-static_assert(sizeof(Layout) == 120 && std::is_trivially_copyable_v<Layout>);
+static_assert(sizeof(Layout) == 160 && std::is_trivially_copyable_v<Layout>);
 
 // The answer, with three descriptors: the region's memfd, the eventfd that is the events ring's doorbell, and
 // a pidfd of the server (or, where the kernel has none, the memfd again: then the socket's end-of-file alone
@@ -146,7 +171,7 @@ struct ServerHello {
   char package_version[32];
   Layout layout;
 };
-static_assert(sizeof(ServerHello) == 168 && std::is_trivially_copyable_v<ServerHello>);
+static_assert(sizeof(ServerHello) == 208 && std::is_trivially_copyable_v<ServerHello>);
 inline constexpr int kServerHelloDescriptors = 3;
 
 // --- Message bodies

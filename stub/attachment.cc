@@ -8,6 +8,7 @@
 
 #include "ipc/error.h"
 #include "ipc/handshake.h"
+#include "stub/heap.h"
 #include "stub/hello.h"
 #include "stub/logger.h"
 #include "stub/loop.h"
@@ -34,6 +35,9 @@ Attachment::Attachment(ipc::UniqueFd socket, ipc::Welcome welcome, bool owned) {
   ipc::UniqueFd server = std::move(welcome.server_pidfd);
   connection_ = std::make_shared<Connection>(std::move(socket), std::move(welcome));
   if (owned) {
+    if (connection_->channel().memory_rules().keep_heap != 0) {
+      KeepHeap();
+    }
     IgnoreStopSignals();
     const bool has_pidfd = server.valid();
     watcher_ = std::make_unique<Watcher>(connection_->socket(), std::move(server), EndProcessGroup);

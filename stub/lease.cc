@@ -1,5 +1,6 @@
 #include "stub/lease.h"
 
+#include <cstdio>
 #include <exception>
 #include <string>
 #include <utility>
@@ -11,8 +12,13 @@ namespace {
 
 constexpr std::size_t kToldTogether = 64;
 constexpr std::size_t kBytesToldTogether = std::size_t{256} << 10;
+// A model may keep inputs in place up to this part of the server's arena.
+constexpr std::uint64_t kKeptShare = 4;
 
 }  // namespace
+
+LeaseBook::LeaseBook(std::shared_ptr<ipc::StubChannel> channel)
+    : channel_(std::move(channel)), kept_limit_(channel_->ServerArenaSize() / kKeptShare) {}
 
 LeaseBook::~LeaseBook() {
   if (birthplace_.InForkedChild()) {
@@ -73,13 +79,34 @@ void LeaseBook::FlushLocked() {
   ended_bytes_ = 0;
 }
 
+bool LeaseBook::Crowded() noexcept {
+  const std::uint64_t kept = kept_bytes_.load(std::memory_order_relaxed);
+  if (kept <= kept_limit_) {
+    return false;
+  }
+  if (!std::exchange(complained_, true)) {
+    std::fprintf(stderr,
+                 "model instance '%s' keeps %llu bytes of input tensors beyond their requests, more than a "
+                 "quarter of the shared memory for inputs: while it does, further inputs are copied. Keep "
+                 "copies (array.copy()), or raise --backend-config=python,shm-max-byte-size.\n",
+                 label_.c_str(), static_cast<unsigned long long>(kept));
+  }
+  return true;
+}
+
 Lease::Lease(std::shared_ptr<LeaseBook> book, const ipc::LeaseRecord& record)
     : book_(std::move(book)),
       id_(record.lease),
       bytes_(book_->channel().ServerBytes(record.offset, record.size)) {}
 
+void Lease::Keep() noexcept {
+  book_->CountKept(bytes_.size());
+  kept_.store(true, std::memory_order_release);
+}
+
 Lease::~Lease() {
   if (kept_.load(std::memory_order_acquire)) {
+    book_->CountReleased(bytes_.size());
     book_->Release(id_, bytes_.size());
   }
 }

@@ -9,6 +9,8 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "ipc/channel.h"
@@ -20,7 +22,7 @@ namespace tpb::stub {
 // Tells the server about ends of kept leases. Shared by the attachment and every lease, which may outlive it.
 class LeaseBook {
  public:
-  explicit LeaseBook(std::shared_ptr<ipc::StubChannel> channel) : channel_(std::move(channel)) {}
+  explicit LeaseBook(std::shared_ptr<ipc::StubChannel> channel);
   LeaseBook(const LeaseBook&) = delete;
   LeaseBook& operator=(const LeaseBook&) = delete;
   LeaseBook(LeaseBook&&) = delete;
@@ -41,7 +43,19 @@ class LeaseBook {
 
   [[nodiscard]] const ipc::StubChannel& channel() const noexcept { return *channel_; }
 
+  // Of the model or instance, for messages.
+  void SetLabel(std::string label) { label_ = std::move(label); }
+
+  // The model keeps so much that the server may run out of memory for inputs: what comes from now on is
+  // better copied than looked at in place. Complains once. With the GIL held.
+  [[nodiscard]] bool Crowded() noexcept;
+
  private:
+  friend class Lease;
+  void CountKept(std::uint64_t bytes) noexcept { kept_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+  void CountReleased(std::uint64_t bytes) noexcept {
+    kept_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  }
   void FlushLocked();
 
   const Birthplace birthplace_;
@@ -50,6 +64,10 @@ class LeaseBook {
   std::vector<std::uint64_t> ended_;  // not told yet
   std::size_t ended_bytes_ = 0;       // of those
   std::atomic<bool> idle_{true};      // nobody will come by and tell
+  const std::uint64_t kept_limit_;
+  std::atomic<std::uint64_t> kept_bytes_{0};
+  std::string label_;
+  bool complained_ = false;
 };
 
 // One block. Shared by the batch, the tensors that were not read yet, and the arrays that are views of it.
@@ -76,8 +94,11 @@ class Lease {
     return BelongsTo(book) && !kept_.load(std::memory_order_relaxed);
   }
 
-  // The server is being told that this lease outlives its batch.
-  void Keep() noexcept { kept_.store(true, std::memory_order_release); }
+  // The server is being told that this lease outlives its batch. Once.
+  void Keep() noexcept;
+
+  // See LeaseBook::Crowded.
+  [[nodiscard]] bool Crowded() const noexcept { return book_->Crowded(); }
 
  private:
   const std::shared_ptr<LeaseBook> book_;

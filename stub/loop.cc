@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ipc/error.h"
+#include "stub/quiet.h"
 #include "stub/requests.h"
 #include "stub/responses.h"
 
@@ -66,9 +67,15 @@ ipc::Slot Loop::Next() {
   if (!work.Look()) {
     connection_->book()->SetIdle();
   }
+  auto deadline = QuietTime(connection_->channel());
   while (true) {
-    if (work.Sleep(ipc::Deadline::Never(), connection_->gone()) == ipc::WaitResult::kPeerGone) {
+    const auto result = work.Sleep(deadline, connection_->gone());
+    if (result == ipc::WaitResult::kPeerGone) {
       throw Error(ipc::Code::kUnavailable, "the server is gone");
+    }
+    if (result == ipc::WaitResult::kTimeout) {
+      Tidy(connection_->channel());
+      deadline = ipc::Deadline::Never();
     }
     if (const auto slot = work.Peek()) {
       connection_->book()->SetBusy();
@@ -79,6 +86,8 @@ ipc::Slot Loop::Next() {
 
 void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
   const ipc::Load load = ipc::DecodeLoad(body);
+  connection_->book()->SetLabel(
+      std::string(load.instance_name.empty() ? load.model_name : load.instance_name));
   std::optional<Error> failure;
   std::string answer;
   std::uint32_t max_batch_size = 0;

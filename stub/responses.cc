@@ -1,9 +1,12 @@
 #include "stub/responses.h"
 
-#include <cstring>
+#include <algorithm>
+#include <iterator>
 #include <optional>
+#include <span>
 #include <utility>
 
+#include "ipc/copy.h"
 #include "ipc/error.h"
 #include "stub/response.h"
 
@@ -23,14 +26,19 @@ std::string TypeText(py::handle object) { return py::str(py::type::of(object)); 
 
 [[noreturn]] void Refuse(const std::string& text) { throw ipc::Error(ipc::Code::kInternal, text); }
 
-Answer ReadAnswer(const InferenceResponse& response, const InferenceRequest& request) {
+Answer ErrorAnswer(ipc::Code code, const std::string& text) {
   Answer answer;
+  answer.kind = ipc::ResponseKind::kError;
+  answer.code = code;
+  answer.text = text;
+  return answer;
+}
+
+Answer ReadAnswer(const InferenceResponse& response, const InferenceRequest& request) {
   if (response.has_error()) {
-    answer.kind = ipc::ResponseKind::kError;
-    answer.code = response.error()->code();
-    answer.text = response.error()->message();
-    return answer;
+    return ErrorAnswer(response.error()->code(), response.error()->message());
   }
+  Answer answer;
   answer.kind = ipc::ResponseKind::kTensors;
   answer.parameters = response.parameters();
   answer.outputs.reserve(response.output_tensors().size());
@@ -71,19 +79,38 @@ void CopyAfterAll(std::vector<Answer>& answers, const Lease* lease) {
   }
 }
 
-void CopyInto(std::byte* block, const std::vector<Answer>& answers, std::uint64_t start) {
+void CopyInto(std::byte* block, std::span<const Answer> answers, std::uint64_t start) {
   for (const auto& answer : answers) {
     for (const auto& output : answer.outputs) {
       if (output.passed_through == nullptr && !output.payload.bytes.empty()) {
-        std::memcpy(block + (output.offset - start), output.payload.bytes.data(),
-                    output.payload.bytes.size());
+        ipc::Copy(block + (output.offset - start), output.payload.bytes.data(), output.payload.bytes.size());
       }
     }
   }
 }
 
+// Nothing but this one reference leads to the bytes of an array: no thread of the model can write to them.
+bool SolelyOurs(py::handle object) {
+  while (object && py::isinstance<py::array>(object) && object.ref_count() == 1) {
+    const py::handle base = py::detail::array_proxy(object.ptr())->base;
+    if (!base) {
+      return py::reinterpret_borrow<py::array>(object).owndata();
+    }
+    object = base;
+  }
+  return false;
+}
+
+bool CopiesAreSolelyOurs(std::span<const Answer> answers) {
+  return std::ranges::all_of(answers, [](const Answer& answer) {
+    return std::ranges::all_of(answer.outputs, [](const Output& output) {
+      return output.passed_through != nullptr || SolelyOurs(output.payload.array);
+    });
+  });
+}
+
 // Where each copy goes, counted from `start`; returns the end of the last.
-std::uint64_t PlaceCopies(std::vector<Answer>& answers, std::uint64_t start) {
+std::uint64_t PlaceCopies(std::span<Answer> answers, std::uint64_t start) {
   std::uint64_t end = start;
   for (auto& answer : answers) {
     for (auto& output : answer.outputs) {
@@ -94,6 +121,24 @@ std::uint64_t PlaceCopies(std::vector<Answer>& answers, std::uint64_t start) {
     }
   }
   return end;
+}
+
+// Into one block.
+std::vector<ipc::Block> CopyAtOnce(ipc::Arena& arena, std::span<Answer> answers) {
+  std::vector<ipc::Block> blocks;
+  const std::uint64_t total = PlaceCopies(answers, 0);
+  if (total == 0) {
+    return blocks;
+  }
+  const ipc::Block& block = blocks.emplace_back(arena.Allocate(total));
+  PlaceCopies(answers, block.offset());
+  // A model's threads may run meanwhile, unless they could change what is being copied.
+  std::optional<py::gil_scoped_release> no_gil;
+  if (total >= kCopyWithoutGil && CopiesAreSolelyOurs(answers)) {
+    no_gil.emplace();
+  }
+  CopyInto(block.data(), answers, block.offset());
+  return blocks;
 }
 
 }  // namespace
@@ -135,7 +180,7 @@ std::vector<Answer> ReadAnswers(const Batch& batch) {
 std::vector<std::uint64_t> SettleLeases(Batch& batch, std::vector<Answer>& answers) {
   std::vector<std::uint64_t> kept;
   const bool passing = PassThrough(batch, answers);
-  if (!batch.Shared()) {
+  if (!batch.Shared() && PlaceCopies(answers, 0) < kCopyWithoutGil) {
     return kept;  // dropping the objects can wait until the answer is on its way
   }
   batch.DropObjects();
@@ -155,18 +200,22 @@ std::vector<std::uint64_t> SettleLeases(Batch& batch, std::vector<Answer>& answe
 }
 
 std::vector<ipc::Block> CopyOutputs(ipc::Arena& arena, std::vector<Answer>& answers) {
+  try {
+    return CopyAtOnce(arena, answers);
+  } catch (const ipc::ArenaFull&) {
+    if (answers.size() == 1) {
+      throw;
+    }
+  }
+  // Answers that do not fit beside those before them become errors, the others are right.
   std::vector<ipc::Block> blocks;
-  const std::uint64_t total = PlaceCopies(answers, 0);
-  if (total == 0) {
-    return blocks;
+  for (Answer& answer : answers) {
+    try {
+      std::ranges::move(CopyAtOnce(arena, {&answer, 1}), std::back_inserter(blocks));
+    } catch (const ipc::ArenaFull& error) {
+      answer = ErrorAnswer(error.code(), error.message());
+    }
   }
-  const ipc::Block& block = blocks.emplace_back(arena.Allocate(total));
-  PlaceCopies(answers, block.offset());
-  std::optional<py::gil_scoped_release> no_gil;
-  if (total >= kCopyWithoutGil) {
-    no_gil.emplace();
-  }
-  CopyInto(block.data(), answers, block.offset());
   return blocks;
 }
 

@@ -40,7 +40,8 @@ std::vector<Answer> ReadAnswers(const Batch& batch);
 // returns the leases that the model keeps. From here on the answers hold no lease of the batch.
 std::vector<std::uint64_t> SettleLeases(Batch& batch, std::vector<Answer>& answers);
 
-// Copies the outputs that do not pass through into one block of `arena`. Throws Error when it is full.
+// Copies the outputs that do not pass through into `arena`. Answers that do not fit become errors; throws
+// ipc::ArenaFull for the only one.
 std::vector<ipc::Block> CopyOutputs(ipc::Arena& arena, std::vector<Answer>& answers);
 
 // Views into `output`, whose copy has its place.

@@ -50,6 +50,9 @@ Tensor::Tensor(const ipc::Tensor& wire, std::shared_ptr<Lease> lease)
   if (wire.size != bytes_.size() || (dtype_ != DataType::kBytes && wire.size != *expected)) {
     throw ipc::ProtocolError("input '" + name_ + "' has " + std::to_string(wire.size) + " bytes");
   }
+  if (lease_ && lease_->Crowded()) {
+    LeaveBlock();
+  }
 }
 
 Tensor::Tensor(std::string name, SharedArray array)
@@ -91,7 +94,7 @@ void Tensor::MakeArray() {
     array_ = DecodeBytes(bytes_, shape_);
   } else if (owner_) {
     array_ = ViewAsArray(dtype_, shape_, bytes_, owner_, read_only_);
-  } else if (bytes_.empty() || lent_ || (bytes_.size() < kCopyBelow && !in_place_)) {
+  } else if (bytes_.empty() || lent_ || (!in_place_ && (bytes_.size() < kCopyBelow || lease_->Crowded()))) {
     array_ = CopyAsArray(dtype_, shape_, bytes_);
   } else {
     array_ = ViewAsArray(dtype_, shape_, bytes_, lease_);
@@ -127,6 +130,14 @@ Payload Tensor::EncodedContents(const py::array& array) const {
     throw ipc::Error(error.code(), "Tensor '" + name_ + "': " + error.message());
   }
   return payload;
+}
+
+// Types that NumPy does not know stay: few models keep tensors without looking at them.
+void Tensor::LeaveBlock() {
+  if (is_cpu() && ipc::ElementSize(dtype_) != 0 && dtype_ != DataType::kBf16) {
+    array_ = CopyAsArray(dtype_, shape_, bytes_);
+    lease_.reset();
+  }
 }
 
 Payload Tensor::Contents() const {

@@ -69,6 +69,7 @@ class Tensor {
   void CheckCpu(const char* wanted) const;
   void MakeArray();
   [[nodiscard]] Payload EncodedContents(const pybind11::array& array) const;
+  void LeaveBlock();
 
   std::string name_;
   pybind11::object array_;  // a py::array, or null until somebody asks; then the rest is unused

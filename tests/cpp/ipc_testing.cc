@@ -27,8 +27,9 @@ constexpr std::uint64_t kPage = 4096;
 
 std::shared_ptr<ipc::Arena> CreateArena(std::uint64_t size) {
   const std::uint64_t region_size = (size + 2 * kPage - 1) / kPage * kPage;
-  return ipc::Arena::Create(ipc::Region::Create("tpb-test-arena", region_size, region_size),
-                            {.offset = kPage, .size = size});
+  return ipc::Arena::Create(
+      ipc::Region::Create("tpb-test-arena", region_size, region_size), {.offset = kPage, .size = size},
+      {.pool_bytes = 0, .growth_bytes = kPage, .release_after_seconds = 0, .keep_heap = 0});
 }
 
 void Write(ipc::Block& block, std::string_view bytes) {
@@ -113,6 +114,9 @@ PYBIND11_MODULE(_ipc_testing, module) {
   py::class_<Arena, std::shared_ptr<Arena>>(module, "Arena")
       .def(py::init(&tpb::testing::CreateArena), py::arg("size"))
       .def("allocate", &Arena::Allocate, py::arg("size"))
+      .def("give_back", [](Arena& arena) { return !arena.GiveBack(); })
+      .def_property_readonly("resident_bytes", &Arena::ResidentBytes)
+      .def_property_readonly("pool_bytes", [](const Arena& arena) { return arena.usage().pool; })
       .def_property_readonly("size", &Arena::size)
       .def_property_readonly("bytes_in_use", &Arena::BytesInUse);
 

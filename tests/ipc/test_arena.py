@@ -16,7 +16,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-ARENA_SIZE = 32 * 1024
+PAGE = 4096
+ARENA_SIZE = 8 * PAGE
 # Around the edges of blocks, around the sizes that share a list of free pieces, and anything else.
 SIZES = st.one_of(
     st.integers(0, 300),
@@ -77,6 +78,17 @@ class ArenaMachine(RuleBasedStateMachine):
         while self.held:
             self.held.pop()[0].free()
         self.arena.allocate(ARENA_SIZE).free()
+
+    @rule()
+    def give_back(self) -> None:
+        """Every page goes that no block is on; what the blocks hold stays."""
+        assert self.arena.give_back()
+        taken = ((block.offset, block.offset + self.taken(block.size)) for block, _ in self.held)
+        pages = {page for start, end in taken for page in range(start // PAGE, -(-end // PAGE))}
+        assert self.arena.resident_bytes <= len(pages) * PAGE
+        assert self.arena.pool_bytes == min(ARENA_SIZE, -(-self.arena.bytes_in_use // PAGE) * PAGE)
+        for block, content in self.held:
+            assert block.read() == content
 
     @rule(smaller=st.integers(0, 14), at=st.integers(0, 14))
     def find_the_one_that_fits(self, smaller: int, at: int) -> None:

@@ -25,6 +25,9 @@ REFUSED = {
     ("thread-pool-size", "99999999999999999999999"): "stol",
     ("unload-timeout-seconds", "0"): "unload-timeout-seconds can't be smaller than or equal to zero.",
     ("shm_message_queue_size", "some"): "stol",
+    ("shm-max-byte-size", "4194303"): "shm-max-byte-size can't be smaller than 4 MiBs",
+    ("shm-release-after-seconds", "-1"): "shm-release-after-seconds can't be smaller than zero.",
+    ("stub-keeps-heap", "1"): "stub-keeps-heap must be 'true' or 'false', not '1'.",
     ("pyhton-executable", "/usr/bin/python3"): (
         "unknown setting 'pyhton-executable' in --backend-config=python,...: "
         "did you mean 'python-executable'?"
@@ -58,6 +61,8 @@ def test_all_settings_at_once_are_taken(start_server: StartServer) -> None:
         "shm-default-byte-size": "1048576",
         "shm-growth-byte-size": "1",
         "shm-max-byte-size": str(64 << 20),
+        "shm-release-after-seconds": "0",
+        "stub-keeps-heap": "false",
         "stub-timeout-seconds": "60",
         "unload-timeout-seconds": "60",
         "thread-pool-size": "1",
@@ -73,43 +78,6 @@ def test_all_settings_at_once_are_taken(start_server: StartServer) -> None:
         "Shared memory configuration is shm-default-byte-size=1048576,shm-growth-byte-size=1,"
         "stub-timeout-seconds=60"
     ) in server.log()
-
-
-def test_a_request_that_the_memory_limit_does_not_allow_is_refused_and_others_go_on(
-    start_server: StartServer,
-) -> None:
-    server = start_server(settings={"shm-max-byte-size": str(8 << 20)})
-    write_model(server.start.repository, "m", GOOD, identity_config())
-    with Client(server) as client:
-        client.load("m")
-        for _ in range(3):
-            error = client.error("m", {"IN": np.zeros(4 << 20, np.float32)})
-            assert "Failed to increase the shared memory pool size" in error
-            assert client.infer("m", ONE)["OUT"].tolist() == [1]
-
-
-def test_an_output_that_the_memory_limit_does_not_allow_is_refused_and_others_go_on(
-    start_server: StartServer,
-) -> None:
-    server = start_server(settings={"shm-max-byte-size": str(8 << 20)})
-    code = """
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        sizes = [int(request.inputs()[0].as_numpy()[0]) for request in requests]
-        arrays = [np.ones(size, np.float32) for size in sizes]
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array)]) for array in arrays]
-"""
-    write_model(server.start.repository, "m", code, identity_config())
-    with Client(server) as client:
-        client.load("m")
-        for _ in range(3):
-            error = client.error("m", {"IN": np.array([4 << 20], np.float32)})
-            assert "Failed to increase the shared memory pool size" in error
-            assert client.infer("m", {"IN": np.array([3], np.float32)})["OUT"].tolist() == [1, 1, 1]
 
 
 def test_a_finalize_that_never_ends_is_ended_at_the_time_that_is_set(start_server: StartServer) -> None:

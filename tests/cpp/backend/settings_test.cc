@@ -22,6 +22,8 @@ TEST(Options, HaveTheDocumentedDefaults) {
 
   CHECK_EQ(options.shm_default_byte_size, 1 << 20);
   CHECK_EQ(options.stub_timeout.count(), 30);
+  CHECK_EQ(options.shm_release_after.count(), 10);
+  CHECK(options.stub_keeps_heap);
   CHECK_EQ(options.shm_region_prefix_name, "triton_python_backend_shm_region_");
 }
 
@@ -35,10 +37,18 @@ TEST(Options, RefuseBadValuesWithTheDocumentedTexts) {
   CHECK_EQ(Refusal("shm-region-prefix-name", ""),
            "shm-region-prefix-name must at least contain one character.");
   CHECK_EQ(Refusal("stub-timeout-seconds", "soon"), "stol");
+  CHECK_EQ(Refusal("shm-release-after-seconds", "-1"),
+           "shm-release-after-seconds can't be smaller than zero.");
+  CHECK_EQ(Refusal("stub-keeps-heap", "yes"), "stub-keeps-heap must be 'true' or 'false', not 'yes'.");
 }
 
 TEST(Options, TakeANumberWithTextBehindIt) {
   CHECK_EQ(ReadOptions({{"stub-timeout-seconds", "7s"}}, "python").stub_timeout.count(), 7);
+}
+
+TEST(Options, TakeNeverForTheTimeAfterWhichMemoryGoesBack) {
+  CHECK_EQ(ReadOptions({{"shm-release-after-seconds", "0"}}, "python").shm_release_after.count(), 0);
+  CHECK(!ReadOptions({{"stub-keeps-heap", "false"}}, "python").stub_keeps_heap);
 }
 
 TEST(Options, NameTheNearestKeyToAnUnknownOne) {

@@ -1,6 +1,11 @@
 #include "ipc/arena.h"
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +18,7 @@
 
 #include "ipc/error.h"
 #include "ipc/region.h"
+#include "ipc/unique_fd.h"
 #include "tests/cpp/check.h"
 
 namespace tpb {
@@ -116,8 +122,8 @@ TEST(Arena, SaysThatItIsFullAndRecovers) {
 
   CHECK_EQ(CHECK_THROWS(ipc::Error, arena->Allocate(2 * kPage)),
            "Failed to increase the shared memory pool size to 20480 bytes: the limit is 16384 bytes, of "
-           "which 12288 are "
-           "in use");
+           "which 12288 are in use. Raise --backend-config=python,shm-max-byte-size, of which inputs and "
+           "outputs have one half each, or send less at once");
   CHECK_EQ(arena->BytesInUse(), 3 * kPage);
   const Block rest = arena->Allocate(kPage);
   most.Reset();
@@ -152,6 +158,128 @@ TEST(Arena, FindsTheOnlyPieceThatFits) {
   CHECK_EQ(arena->Allocate(1216).offset(), 0U);
 }
 
+// A pool that starts with four pages and grows by two.
+constexpr ipc::MemoryRules kRules{
+    .pool_bytes = 4 * kPage, .growth_bytes = 2 * kPage, .release_after_seconds = 0, .keep_heap = 0};
+
+struct Watched {
+  std::shared_ptr<ipc::Region> region;
+  std::shared_ptr<Arena> arena;
+
+  Block Filled(std::uint64_t size, std::byte with) const {
+    Block block = arena->Allocate(size);
+    std::memset(block.data(), static_cast<int>(with), size);
+    return block;
+  }
+};
+
+Watched MakeWatched(std::uint64_t size) {
+  auto region = ipc::Region::Create("tpb-test-arena", size + kPage, size + kPage);
+  return {.region = region, .arena = Arena::Create(region, {.offset = kPage, .size = size}, kRules)};
+}
+
+bool IsFilled(const Block& block, std::byte with) {
+  return std::all_of(block.data(), block.data() + block.size(), [&](std::byte byte) { return byte == with; });
+}
+
+TEST(Arena, GivesBackThePagesOfFreeBlocksAndNoOthers) {
+  const Watched watched = MakeWatched(1024 * kPage);
+  Block first = watched.Filled(100 * kPage, std::byte{1});
+  const Block used = watched.Filled(100, std::byte{2});
+  Block second = watched.Filled(100 * kPage, std::byte{3});
+  const Block last = watched.Filled(100, std::byte{4});
+  first.Reset();
+  second.Reset();
+  CHECK(watched.region->ResidentBytes() >= 200 * kPage);
+
+  CHECK(watched.arena->HasToGiveBack());
+  CHECK(!watched.arena->GiveBack());
+
+  // The pool's first four, and one for each block that is used.
+  CHECK_EQ(watched.region->ResidentBytes(), 6 * kPage);
+  CHECK(!watched.arena->HasToGiveBack());
+  CHECK(IsFilled(used, std::byte{2}));
+  CHECK(IsFilled(last, std::byte{4}));
+  const Block next = watched.Filled(100 * kPage, std::byte{5});
+  CHECK(IsFilled(next, std::byte{5}));
+  CHECK(IsFilled(used, std::byte{2}));
+}
+
+TEST(Arena, GivesBackWhatIsFreedLater) {
+  const Watched watched = MakeWatched(1024 * kPage);
+  Block kept = watched.Filled(50 * kPage, std::byte{1});
+  CHECK(!watched.arena->GiveBack());
+  CHECK_EQ(watched.region->ResidentBytes(), 50 * kPage);
+  CHECK(!watched.arena->HasToGiveBack());
+
+  kept.Reset();
+
+  CHECK(watched.arena->HasToGiveBack());
+  CHECK(!watched.arena->GiveBack());
+  CHECK_EQ(watched.region->ResidentBytes(), 4 * kPage);
+}
+
+TEST(Arena, HasNothingToGiveBackWhileItStaysWithinThePool) {
+  const Watched watched = MakeWatched(1024 * kPage);
+
+  for (int round = 0; round < 100; ++round) {
+    const Block block = watched.Filled(4 * kPage, std::byte{1});
+    CHECK(!watched.arena->HasToGiveBack());
+  }
+
+  CHECK_EQ(watched.arena->usage().pool, 4 * kPage);
+}
+
+TEST(Arena, ThePoolGrowsInStepsAndFallsWhenMemoryIsGivenBack) {
+  const auto [region, arena] = MakeWatched(16 * kPage);
+  CHECK_EQ(arena->usage().pool, 4 * kPage);
+
+  Block small = arena->Allocate(100);
+  Block large = arena->Allocate(4 * kPage);
+  CHECK_EQ(arena->usage().pool, 6 * kPage);
+  CHECK_EQ(arena->usage().used, 4 * kPage + 128);
+  Block larger = arena->Allocate(9 * kPage);
+  CHECK_EQ(arena->usage().pool, 14 * kPage);
+  Block rest = arena->Allocate(2 * kPage);
+  CHECK_EQ(arena->usage().pool, 16 * kPage);
+  larger.Reset();
+  CHECK_EQ(arena->usage().pool, 16 * kPage);
+
+  CHECK(!arena->GiveBack());
+
+  CHECK_EQ(arena->usage().pool, 8 * kPage);
+}
+
+TEST(Arena, AKernelThatTakesNothingBackIsAskedOnce) {
+  const Watched watched = MakeWatched(64 * kPage);
+  watched.Filled(32 * kPage, std::byte{1}).Reset();
+  const ipc::UniqueFd other(::eventfd(0, EFD_CLOEXEC));
+  CHECK(::dup3(other.get(), watched.region->fd(), O_CLOEXEC) >= 0);  // nothing that could have holes
+
+  CHECK(watched.arena->GiveBack().has_value());
+
+  CHECK(!watched.arena->HasToGiveBack());
+  watched.Filled(32 * kPage, std::byte{1}).Reset();
+  CHECK(!watched.arena->HasToGiveBack());
+  CHECK(!watched.arena->GiveBack().has_value());
+}
+
+TEST(Arena, WritesDownWhatItTakesForOthersToRead) {
+  ipc::MemoryLine line{};
+  const auto region = ipc::Region::Create("tpb-test-arena", 65 * kPage, 65 * kPage);
+  const auto arena = Arena::Create(region, {.offset = kPage, .size = 64 * kPage}, kRules, &line);
+  CHECK_EQ(line.pool.load(), 4 * kPage);
+  Block block = arena->Allocate(5 * kPage);
+  CHECK_EQ(line.used.load(), 5 * kPage);
+  CHECK_EQ(line.pool.load(), 6 * kPage);
+
+  block.Reset();
+  CHECK(!arena->GiveBack());
+
+  CHECK_EQ(line.used.load(), 0U);
+  CHECK_EQ(line.pool.load(), 4 * kPage);
+}
+
 TEST(Arena, AMovedBlockIsFreedOnce) {
   const auto arena = MakeArena(4 * kPage);
   Block first = arena->Allocate(64);
@@ -178,8 +306,8 @@ TEST(Arena, ABlockKeepsItsMemoryAlive) {
   CHECK_EQ(block.data()[kPage - 1], std::byte{1});
 }
 
-TEST(Arena, ThreadsShareIt) {
-  const auto arena = MakeArena(1024 * kPage);
+TEST(Arena, ThreadsShareItWhileMemoryIsGivenBack) {
+  const auto arena = MakeWatched(1024 * kPage).arena;
   const auto work = [&arena](unsigned seed) {
     std::mt19937 random(seed);
     std::vector<std::pair<Block, std::byte>> held;
@@ -201,6 +329,14 @@ TEST(Arena, ThreadsShareIt) {
   std::vector<std::future<void>> threads;
   for (unsigned seed = 0; seed < 4; ++seed) {
     threads.push_back(std::async(std::launch::async, work, seed));
+  }
+  const auto working = [&threads] {
+    return std::ranges::any_of(threads, [](const auto& thread) {
+      return thread.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+    });
+  };
+  while (working()) {
+    CHECK(!arena->GiveBack());
   }
   for (auto& thread : threads) {
     thread.get();

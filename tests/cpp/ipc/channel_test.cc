@@ -248,6 +248,7 @@ TEST(Channel, ItsPartsDoNotOverlapAndFitThePages) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::vector<ipc::Extent> parts{
       layout.control,
+      layout.memory,
       {layout.work.offset, ipc::RingBytes(layout.work.capacity)},
       {layout.replies.offset, ipc::RingBytes(layout.replies.capacity)},
       {layout.events.offset, ipc::RingBytes(layout.events.capacity)},
@@ -281,6 +282,38 @@ TEST(Channel, BothSidesUseTheSameControlLineAndCallSlots) {
   CHECK_EQ(stub->control().log_levels.load(), 5U);
   CHECK_EQ(stub->calls().front().lease, 1U);
   CHECK_EQ(stub->calls().back().lease, 2U);
+}
+
+TEST(Channel, BothArenasFollowTheRulesOfTheHello) {
+  const auto server = ServerChannel::Create(
+      {.name = "tpb-test-channel",
+       .max_bytes = kMaxBytes,
+       .event_slots = 64,
+       .memory_rules = {
+           .pool_bytes = 10000, .growth_bytes = 5000, .release_after_seconds = 7, .keep_heap = 0}});
+  const auto stub = AttachHere(*server, server->layout());
+
+  const ipc::Block input = server->arena()->Allocate(10001);
+  const ipc::Block output = stub->arena()->Allocate(20000);
+
+  CHECK_EQ(stub->memory_rules().release_after_seconds, 7U);
+  CHECK_EQ(server->arena()->usage().pool, 15000U);
+  CHECK_EQ(stub->arena()->usage().pool, 25000U);
+}
+
+TEST(Channel, TheServerSeesWhatTheStubSaysOfItsArenaAndBelievesNoMoreThanItHas) {
+  const auto server = CreateServer();
+  const auto stub = AttachHere(*server, server->layout());
+  const ipc::Block block = stub->arena()->Allocate(3 << 20);
+  CHECK_EQ(server->StubUsage().used, 3U << 20);
+  CHECK_EQ(server->StubUsage().pool, 3U << 20);
+
+  auto& line = *reinterpret_cast<ipc::MemoryLine*>(stub->region()->data() + server->layout().memory.offset);
+  line.used = ~std::uint64_t{0};
+  line.pool = ~std::uint64_t{0};
+
+  CHECK_EQ(server->StubUsage().used, server->layout().stub_arena.size);
+  CHECK_EQ(server->StubUsage().pool, server->layout().stub_arena.size);
 }
 
 TEST(Channel, TooLittleMemoryIsASentence) {
@@ -320,6 +353,8 @@ TEST(Channel, AStubRefusesALayoutThatDoesNotFit) {
       {"an arena smaller than a block", [](auto& layout) { layout.stub_arena.size = 3; }},
       {"an arena that is not aligned",
        [](auto& layout) { layout.stub_arena = {layout.stub_arena.offset - 8, 4096}; }},
+      {"a memory line past the end", [](auto& layout) { layout.memory.offset = layout.region_size; }},
+      {"a memory line that is too short", [](auto& layout) { layout.memory.size = 32; }},
       {"a ring past the end", [](auto& layout) { layout.events.offset = layout.region_size - 64; }},
       {"a ring that wraps", [](auto& layout) { layout.work.offset = ~std::uint64_t{0} - 63; }},
       {"a ring that is not aligned", [](auto& layout) { layout.replies.offset += 8; }},

@@ -88,6 +88,7 @@ TEST(Handshake, TheServersAnswerArrivesWithItsDescriptors) {
   layout.region_size = kPage;
   layout.events = {.offset = 64, .capacity = 8, .reserved = 0};
   layout.stub_arena = {.offset = 1024, .size = 2048};
+  layout.memory_rules.release_after_seconds = 17;
   ipc::SendServerHello(sockets.server.get(), "1.2.3", layout, region->fd(), wake.get(), pidfd.get());
 
   const auto welcome = ReceiveServerHello(sockets.stub.get(), "1.2.3");
@@ -204,7 +205,7 @@ TEST(Handshake, AHelloThatIsCutOrTooLongIsRefused) {
   const auto from_server = GoodServerHello();
   SendRaw(sockets.server.get(), from_server, sizeof(from_server) - 1, std::array{2, 2, 2});
   CHECK_EQ(CHECK_THROWS(ProtocolError, ReceiveServerHello(sockets.stub.get(), "1.2.3")),
-           "the server's hello has 167 bytes and 3 descriptors");
+           "the server's hello has 207 bytes and 3 descriptors");
 }
 
 TEST(Handshake, WhatIsNoHelloIsRefused) {

@@ -1,0 +1,67 @@
+// Looks after the memory of one channel: shows what it takes, and gives it back to the kernel after a quiet
+// time.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "backend/memory_gauges.h"
+#include "ipc/unique_fd.h"
+
+namespace tpb::backend {
+
+class Conversation;
+
+// Works on the service thread, by a timer that runs only while something changes or waits to be given back.
+class MemoryWatch {
+ public:
+  // `conversation` outlives it. `label` is for messages.
+  MemoryWatch(Conversation& conversation, std::string label);
+  MemoryWatch(const MemoryWatch&) = delete;
+  MemoryWatch& operator=(const MemoryWatch&) = delete;
+  MemoryWatch(MemoryWatch&&) = delete;
+  MemoryWatch& operator=(MemoryWatch&&) = delete;
+  ~MemoryWatch() = default;
+
+  // Readable when Look() is due.
+  [[nodiscard]] int timerfd() const noexcept { return timer_.get(); }
+
+  // The channel has been used. Any thread, after the use; costs a load, and a system call once a second.
+  void Touch() noexcept;
+
+  // Service thread.
+  void Look() noexcept;
+
+  // From now on the instance `label` has the channel, and `gauges` show what it takes. Any thread.
+  void ShowTo(std::unique_ptr<MemoryGauges> gauges, std::string label);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void Arm() noexcept;
+  void Show(const MemoryNumbers& numbers);
+  void ReportPool(const char* what, std::uint64_t& known, std::uint64_t pool);
+  void GiveBack();
+  [[nodiscard]] MemoryNumbers Numbers() const;
+
+  Conversation& conversation_;
+  const std::chrono::seconds release_after_;
+  const ipc::UniqueFd timer_;
+  std::atomic<bool> armed_{false};
+
+  // The service thread's own.
+  std::uint64_t changes_seen_ = 0;
+  Clock::time_point quiet_since_ = Clock::now();
+  std::uint64_t inputs_pool_;
+  std::uint64_t outputs_pool_;
+
+  std::mutex mutex_;
+  std::unique_ptr<MemoryGauges> gauges_;  // under mutex_, like the next
+  std::string label_;
+};
+
+}  // namespace tpb::backend
