@@ -19,7 +19,7 @@ namespace py = pybind11;
 py::object GiveDlpack(const py::object& self, bool copy) {
   const SharedArray array = self.cast<Tensor&>().AsSharedArray();
   // The old form of a capsule, which every consumer takes, cannot say that its memory must not be written to.
-  return ToDlpack(array, self, copy || array.read_only);
+  return ToDlpack(array, array.copy ? array.copy : self, copy || array.read_only);
 }
 
 // As the array API standard has it. A consumer may ask for more than there is: a CPU has no streams, and a

@@ -40,15 +40,15 @@ struct SharedArray {
   std::vector<std::int64_t> shape;
   std::span<std::byte> bytes;
   bool read_only = false;
-  std::shared_ptr<BorrowedArray>
-      owner;  // of what a producer gave; shared by the tensor and the arrays made of it
+  std::shared_ptr<BorrowedArray> owner;  // of a producer's bytes: shared by the tensor and its arrays
+  pybind11::object copy;                 // whose bytes they are when they are not the tensor's own
 };
 
 // Consumes `producer`, which is a capsule or has __dlpack__ and __dlpack_device__. Throws Error for an array
 // that is no tensor of ours; its capsule then is as before.
 SharedArray FromDlpack(const pybind11::object& producer);
 
-// A capsule of `array`, which keeps `owner`, a Python object, alive. Where `copy` is set, it has a copy
+// A capsule of `array`, which keeps alive the object whose bytes they are. Where `copy` is set, it has a copy
 // instead.
 pybind11::object ToDlpack(const SharedArray& array, const pybind11::object& owner, bool copy);
 

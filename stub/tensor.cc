@@ -108,12 +108,14 @@ SharedArray Tensor::AsSharedArray() {
     AsNumpy();
   }
   if (array_) {
-    const py::array& array = AsArray(array_);
+    // As in Contents: a model may have changed its strides.
+    const py::array array = Contiguous(AsArray(array_));
     return {.dtype = DataTypeOf(array),
             .shape = ShapeOf(array),
             .bytes = {static_cast<std::byte*>(const_cast<void*>(array.data())),
                       static_cast<std::size_t>(array.nbytes())},
-            .read_only = !array.writeable()};
+            .read_only = !array.writeable(),
+            .copy = array.is(array_) ? py::object() : py::object(array)};
   }
   CheckCpu("DLPack");
   in_place_ = true;

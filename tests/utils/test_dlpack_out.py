@@ -156,6 +156,18 @@ def test_read_only_array_is_given_as_a_copy() -> None:
     assert tensor.as_numpy().tolist() == want
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of newer NumPys, for what this test does
+def test_array_that_lost_its_order_is_given_as_a_copy() -> None:
+    array = np.arange(6, dtype=np.int32)
+    tensor = Tensor("X", array)
+    array.strides = (0,)
+
+    capsule = tensor.to_dlpack()
+    del tensor
+
+    assert bytes_at(described(capsule), 24) == bytes(24)
+
+
 @pytest.mark.parametrize("array", [np.array([b"a"], object), np.array([b"a"])], ids=["object", "S"])
 def test_strings_have_no_capsule(array: np.ndarray[Any, Any]) -> None:
     with refused(STRINGS):
