@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ipc/error.h"
+#include "stub/gil.h"
 #include "stub/requests.h"
 #include "stub/responses.h"
 
@@ -62,7 +63,7 @@ ipc::Slot Loop::Next() {
   if (const auto slot = work.Peek()) {
     return *slot;
   }
-  const py::gil_scoped_release no_gil;
+  const GilReleased no_gil;
   while (true) {
     if (work.Wait(ipc::Deadline::Never(), connection_->gone()) == ipc::WaitResult::kPeerGone) {
       throw Error(ipc::Code::kUnavailable, "the server is gone");

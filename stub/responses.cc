@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ipc/error.h"
+#include "stub/gil.h"
 #include "stub/response.h"
 
 namespace tpb::stub {
@@ -162,7 +163,7 @@ std::vector<ipc::Block> CopyOutputs(ipc::Arena& arena, std::vector<Answer>& answ
   }
   const ipc::Block& block = blocks.emplace_back(arena.Allocate(total));
   PlaceCopies(answers, block.offset());
-  std::optional<py::gil_scoped_release> no_gil;
+  std::optional<GilReleased> no_gil;
   if (total >= kCopyWithoutGil) {
     no_gil.emplace();
   }
