@@ -201,7 +201,10 @@ void Listener::TakeMessage(int socket, bool& closed) {
     return;
   }
   const std::string_view text(reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size());
-  if (ipc::IsChild(text) && received.descriptors.size() == 1) {
+  if (received.descriptors_lost) {
+    options_.complain("a forked child of the stub process of '" + options_.label +
+                      "' gets no channel: the server may not open more files (ulimit -n)");
+  } else if (ipc::IsChild(text) && received.descriptors.size() == 1) {
     Admit(std::move(received.descriptors[0]));
   } else if (const std::string failure = ipc::FailureText(text); !failure.empty()) {
     KeepFailure(failure);
@@ -214,12 +217,9 @@ void Listener::TakeMessage(int socket, bool& closed) {
 void Listener::Admit(ipc::UniqueFd socket) {
   const int fd = socket.get();
   try {
-    if (children_.size() >= kMaxChildren) {
-      throw ipc::Error(ipc::Code::kUnavailable, std::to_string(kMaxChildren) +
-                                                    " forked children of this model already talk to the "
-                                                    "server, which is as many as may");
-    }
+    // First of all: what is left unread when a socket closes takes the answer with it.
     ipc::ReceiveStubHello(fd, options_.package_version, ipc::Patience::kNone);
+    MakeRoom();
     auto conversation = Conversation::Create(options_.channel);
     const ipc::UniqueFd own_pidfd = ipc::OpenPidfd(::getpid());
     ipc::SendServerHello(fd, options_.package_version, conversation->channel().layout(),
@@ -233,6 +233,22 @@ void Listener::Admit(ipc::UniqueFd socket) {
     ipc::SendFailure(fd, error.message());
     options_.complain("a forked child of the stub process of '" + options_.label +
                       "' gets no channel: " + error.message());
+  }
+}
+
+// Some may have ended without their sockets having had their turn.
+void Listener::MakeRoom() {
+  for (auto next = children_.begin(); children_.size() >= kMaxChildren && next != children_.end();) {
+    const int socket = (next++)->first;
+    if (ipc::PeerClosed(socket)) {
+      Dismiss(socket);
+    }
+  }
+  if (children_.size() >= kMaxChildren) {
+    throw ipc::Error(ipc::Code::kUnavailable,
+                     std::to_string(kMaxChildren) +
+                         " forked children of this model already talk to the server, "
+                         "which is as many as may");
   }
 }
 

@@ -75,6 +75,7 @@ class Listener {
   void ReadChildSocket(int socket);
   void TakeMessage(int socket, bool& closed);
   void Admit(ipc::UniqueFd socket);
+  void MakeRoom();
   void Dismiss(int socket) noexcept;
   void ReadLastWords() noexcept;
   void KeepFailure(const std::string& failure);

@@ -92,7 +92,9 @@ Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors, 
   }
   received.descriptors = TakeDescriptors(header);
   const auto flags = static_cast<unsigned>(header.msg_flags);
-  if ((flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
+  const bool incomplete = (flags & MSG_CTRUNC) != 0;
+  received.descriptors_lost = incomplete && received.descriptors.size() < kMaxDescriptors;
+  if ((flags & MSG_TRUNC) != 0 || (incomplete && !received.descriptors_lost) ||
       received.descriptors.size() > static_cast<std::size_t>(max_descriptors)) {
     throw ProtocolError("the peer sent a larger message than the protocol knows");
   }

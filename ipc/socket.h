@@ -20,6 +20,7 @@ void SendMessage(int socket, std::span<const std::byte> message, std::span<const
 struct Received {
   std::vector<std::byte> bytes;  // empty: the peer closed its end
   std::vector<UniqueFd> descriptors;
+  bool descriptors_lost = false;  // there were more, but this process may not open so many
 };
 
 // Receives one message of at most `max_bytes` and `max_descriptors`; a larger one is a ProtocolError. Waits

@@ -8,6 +8,7 @@
 
 #include "ipc/error.h"
 #include "ipc/handshake.h"
+#include "stub/gil.h"
 #include "stub/heap.h"
 #include "stub/hello.h"
 #include "stub/logger.h"
@@ -19,7 +20,7 @@ namespace tpb::stub {
 namespace py = pybind11;
 
 std::unique_ptr<Attachment> Attachment::Connect(int fd, bool owned) {
-  const py::gil_scoped_release no_gil;
+  const GilReleased no_gil;
   ipc::UniqueFd socket(fd);
   try {
     SayHello(socket.get());

@@ -1,7 +1,5 @@
 #include "stub/bls.h"
 
-#include <pybind11/pybind11.h>
-
 #include <chrono>
 #include <optional>
 #include <string>
@@ -13,12 +11,12 @@
 #include "ipc/error.h"
 #include "ipc/messages.h"
 #include "stub/connection.h"
+#include "stub/gil.h"
 #include "stub/responses.h"
 
 namespace tpb::stub {
 namespace {
 
-namespace py = pybind11;
 using ipc::Code;
 using ipc::Error;
 
@@ -87,7 +85,7 @@ Inputs Snapshot(const InferenceRequest& request, Connection& connection) {
 }
 
 ipc::Posted Exchange(Connection& connection, ipc::Call& call) {
-  const py::gil_scoped_release no_gil;
+  const GilReleased no_gil;
   SlotHolder holder(connection);
   call.slot = holder.index();
   ipc::Writer body;

@@ -1,40 +1,34 @@
 #include "stub/connection.h"
 
-#include <pybind11/pybind11.h>
-
-#include <algorithm>
 #include <chrono>
 #include <thread>
 #include <utility>
 
 #include "ipc/error.h"
 #include "ipc/socket.h"
+#include "stub/gil.h"
 #include "stub/hello.h"
 
 namespace tpb::stub {
 namespace {
 
-namespace py = pybind11;
-
 constexpr std::chrono::microseconds kLookForRoom{200};
 
-// Which connections are served, and by which thread. Read and written with the GIL held, so that a fork by
-// Python never finds it half-written. One process may hold many instances, hence one per process.
-// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
-std::vector<std::shared_ptr<Connection>> served;
-thread_local std::shared_ptr<Connection> served_here;
-// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
+// What calls to the server of one instance go through: in a forked child another connection than in its
+// parent.
+using Line = std::shared_ptr<Connection>;
 
-void Replace(const std::shared_ptr<Connection>& old, const std::shared_ptr<Connection>& fresh) {
-  std::ranges::replace(served, old, fresh);
-  if (served_here == old) {
-    served_here = fresh;
-  }
-}
+// Which instances are served, and which of them by the calling thread. Read and written with the GIL held, so
+// that a fork by Python never finds it half-written. One process may hold many instances, hence one per
+// process.
+// NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
+std::vector<std::shared_ptr<Line>> served;
+thread_local std::shared_ptr<Line> served_here;
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
 
 // In a forked child: `parent` is a copy of the parent's, whose socket the child has inherited.
 std::shared_ptr<Connection> OpenForChild(const Connection& parent) {
-  const py::gil_scoped_release no_gil;
+  const GilReleased no_gil;
   auto [own, servers] = ipc::SocketPair();
   SayHello(own.get());
   ipc::SendChild(parent.socket(), servers.get());
@@ -45,7 +39,7 @@ std::shared_ptr<Connection> OpenForChild(const Connection& parent) {
   return connection;
 }
 
-std::shared_ptr<Connection> Lookup() {
+std::shared_ptr<Line> Lookup() {
   if (served_here) {
     return served_here;
   }
@@ -86,26 +80,25 @@ void Connection::PushEvent(const ipc::Slot& slot, std::vector<ipc::Block>& block
 }
 
 std::shared_ptr<Connection> Connection::Current() {
-  auto connection = Lookup();
-  if (!connection || !connection->InForkedChild()) {
-    return connection;
+  const auto line = Lookup();
+  if (!line) {
+    return nullptr;
   }
-  auto fresh = OpenForChild(*connection);
-  // Another thread of the child may have been faster.
-  if (auto now = Lookup(); now && !now->InForkedChild()) {
-    return now;
+  if (const auto parents = *line; parents->InForkedChild()) {
+    auto fresh = OpenForChild(*parents);
+    if (*line == parents) {  // no other thread of the child was faster
+      *line = std::move(fresh);
+    }
   }
-  Replace(connection, fresh);
-  return fresh;
+  return *line;
 }
 
-Connection::Serving::Serving(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {
-  served.push_back(connection_);
-  served_here = connection_;
+Connection::Serving::Serving(std::shared_ptr<Connection> connection) {
+  served_here = served.emplace_back(std::make_shared<Line>(std::move(connection)));
 }
 
 Connection::Serving::~Serving() {
-  std::erase(served, connection_);
+  std::erase(served, served_here);
   served_here.reset();
 }
 

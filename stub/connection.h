@@ -62,9 +62,6 @@ class Connection {
     Serving(Serving&&) = delete;
     Serving& operator=(Serving&&) = delete;
     ~Serving();
-
-   private:
-    const std::shared_ptr<Connection> connection_;
   };
 
  private:

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ipc/error.h"
+#include "stub/gil.h"
 #include "stub/quiet.h"
 #include "stub/requests.h"
 #include "stub/responses.h"
@@ -63,7 +64,7 @@ ipc::Slot Loop::Next() {
   if (const auto slot = work.Peek()) {
     return *slot;
   }
-  const py::gil_scoped_release no_gil;
+  const GilReleased no_gil;
   if (!work.Look()) {
     connection_->book()->SetIdle();
   }

@@ -8,6 +8,7 @@
 
 #include "ipc/copy.h"
 #include "ipc/error.h"
+#include "stub/gil.h"
 #include "stub/response.h"
 
 namespace tpb::stub {
@@ -133,7 +134,7 @@ std::vector<ipc::Block> CopyAtOnce(ipc::Arena& arena, std::span<Answer> answers)
   const ipc::Block& block = blocks.emplace_back(arena.Allocate(total));
   PlaceCopies(answers, block.offset());
   // A model's threads may run meanwhile, unless they could change what is being copied.
-  std::optional<py::gil_scoped_release> no_gil;
+  std::optional<GilReleased> no_gil;
   if (total >= kCopyWithoutGil && CopiesAreSolelyOurs(answers)) {
     no_gil.emplace();
   }

@@ -62,6 +62,10 @@ Call::Call(std::shared_ptr<Conversation> conversation, std::shared_ptr<Gateway> 
 void Call::Start(const ipc::Call& message) {
   const std::string model(message.model_name);
   gateway_->Enter();
+  const auto refuse = [&](ipc::Code code, const std::string& why) {
+    AnswerError(code, "Model " + model + " - Error when running inference: " + why);
+    Finish();
+  };
   try {
     gateway_->CheckModel(model, message.model_version);
     Submit(message);
@@ -69,8 +73,9 @@ void Call::Start(const ipc::Call& message) {
     gateway_->Leave();
     throw;
   } catch (const ipc::Error& error) {
-    AnswerError(error.code(), "Model " + model + " - Error when running inference: " + error.message());
-    Finish();
+    refuse(error.code(), error.message());
+  } catch (const std::exception& error) {
+    refuse(ipc::Code::kInternal, error.what());  // out of memory, say
   }
 }
 
@@ -168,15 +173,21 @@ void Call::OnResponse(TRITONSERVER_InferenceResponse* response, std::uint32_t fl
   }
 }
 
+// More than one comes only from a model that was loaded anew as a decoupled one: then the last one counts.
 void Call::Take(TRITONSERVER_InferenceResponse* response) noexcept {
-  try {
-    Answer answer = ReadResponse(response, buffers_, conversation_->leases());
-    answer_ = std::move(answer.body);
-    leases_ = std::move(answer.leases);
-  } catch (const ipc::Error& error) {
-    AnswerError(error.code(), error.message());
-  } catch (const std::exception& error) {
-    AnswerError(ipc::Code::kInternal, error.what());
+  {
+    const std::scoped_lock lock(mutex_);
+    conversation_->leases().Drop(leases_);
+    leases_.clear();
+    try {
+      Answer answer = ReadResponse(response, buffers_, conversation_->leases());
+      answer_ = std::move(answer.body);
+      leases_ = std::move(answer.leases);
+    } catch (const ipc::Error& error) {
+      AnswerError(error.code(), error.message());
+    } catch (const std::exception& error) {
+      AnswerError(ipc::Code::kInternal, error.what());
+    }
   }
   LogFailure(triton::Api().TRITONSERVER_InferenceResponseDelete(response), "Unable to delete a response");
 }
@@ -195,9 +206,11 @@ void Call::CountDown() noexcept {
   }
 }
 
-// The slot is free for the stub's next call the moment that it is answered, so it is given up before.
+// The stub may use the slot for its next call, and all memory, the moment that it is answered: what the
+// answer does not name is given up before.
 void Call::Finish() noexcept {
   const auto self = shared_from_this();
+  buffers_.Clear();
   if (answer_.empty()) {
     AnswerError(ipc::Code::kInternal, "Unexpected empty response.");
   }

@@ -58,12 +58,13 @@ class Call : public std::enable_shared_from_this<Call> {
   const std::uint32_t slot_;
   OutputBuffers buffers_;
   std::vector<std::vector<std::byte>> copies_;  // of inputs that core parses
-  std::vector<std::byte> answer_;               // encoded; empty until there is one
-  std::vector<ipc::LeaseRecord> leases_;        // that the answer names
   std::atomic<int> open_{2};                    // the last response and the release of the request
 
+  // Under mutex_, but for the thread that submits and the one that finishes.
   std::mutex mutex_;
-  TRITONSERVER_InferenceRequest* request_ = nullptr;  // under mutex_; null once core has let go of it
+  TRITONSERVER_InferenceRequest* request_ = nullptr;  // null once core has let go of it
+  std::vector<std::byte> answer_;                     // encoded; empty until there is one
+  std::vector<ipc::LeaseRecord> leases_;              // that the answer names
 };
 
 }  // namespace tpb::backend::bls

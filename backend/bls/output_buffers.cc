@@ -56,6 +56,11 @@ ipc::Block OutputBuffers::Take(const void* base) {
   return found.empty() ? ipc::Block() : std::move(found.mapped());
 }
 
+void OutputBuffers::Clear() noexcept {
+  const std::scoped_lock lock(mutex_);
+  blocks_.clear();
+}
+
 TRITONSERVER_ResponseAllocator* OutputBuffers::NewAllocator() {
   const auto& api = triton::Api();
   TRITONSERVER_ResponseAllocator* allocator = nullptr;

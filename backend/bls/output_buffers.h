@@ -22,6 +22,9 @@ class OutputBuffers {
   // The block that starts at `base`, which is the caller's from here on; an invalid one if there is none.
   ipc::Block Take(const void* base);
 
+  // Gives back every block that was not taken: core writes to none of them any more.
+  void Clear() noexcept;
+
   // An allocator for requests whose allocator user pointer is an OutputBuffers.
   static TRITONSERVER_ResponseAllocator* NewAllocator();
 

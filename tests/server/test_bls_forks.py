@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +139,7 @@ class TritonPythonModel:
 
 
 def test_threads_of_a_child_call(load: Load, http: Client, server: TritonServer) -> None:
+    """They share one channel, whoever calls first."""
     child = load(IDENTITY, identity_config("INT32"))
     model = load(
         caller(
@@ -157,7 +159,8 @@ def test_threads_of_a_child_call(load: Load, http: Client, server: TritonServer)
                 one(2)
                 for thread in threads:
                     thread.join()
-                return [sorted(answers.items()), len(os.listdir("/proc/self/fd"))]
+                names = (os.readlink(entry.path) for entry in os.scandir("/proc/self/fd"))
+                return [sorted(answers.items()), sum("memfd:" in name for name in names)]
 
             return [self.in_child(work) for _ in range(told["count"])]
             """,
@@ -166,8 +169,9 @@ def test_threads_of_a_child_call(load: Load, http: Client, server: TritonServer)
         CALLER_CONFIG,
     )
     settled(server, http, model, child)
-    for answers, _ in ask(http, model, child=child, count=5):
+    for answers, memories in ask(http, model, child=child, count=5):
         assert answers == [[thread, 50] for thread in range(3)]
+        assert memories == 2, "its parent's and its own"
 
 
 def test_a_child_and_its_parent_call_at_the_same_time(load: Load, http: Client, server: TritonServer) -> None:
@@ -365,6 +369,85 @@ def test_one_child_too_many_is_told_so(
         )
         assert own == [2]
         assert left == ["left"] * 64
+
+
+def test_the_place_of_a_child_that_has_ended_is_free_at_once(
+    load: Load, http: Client, server: TritonServer
+) -> None:
+    child = load(IDENTITY, identity_config("INT32"))
+    model = load(
+        caller(
+            """
+            def calls_and_stays(may_begin, called):
+                def work():
+                    may_begin.read(1)
+                    text = text_of(request(child, {"IN": ints(1)}).exec())
+                    os.write(called, (text + ";").encode())
+                    threading.Event().wait()
+                return work
+
+            texts, before = set(), []
+            for _ in range(told["count"]):
+                begin, called = os.pipe(), os.pipe()
+                may_begin = os.fdopen(begin[0], "rb", 0)
+                now = [self.start(calls_and_stays(may_begin, called[1])) for _ in range(64)]
+                for process, _ in before:
+                    os.kill(process, 9)
+                for process, _ in before:
+                    os.waitpid(process, 0)
+                os.write(begin[1], bytes(64))
+                said = b""
+                while said.count(b";") < 64:
+                    said += os.read(called[0], 65536)
+                texts.update(said.decode().split(";"))
+                for fd in (begin[1], *called, *(reading for _, reading in now)):
+                    os.close(fd)
+                may_begin.close()
+                before = now
+            for process, _ in before:
+                os.kill(process, 9)
+                os.waitpid(process, 0)
+            return sorted(texts)
+            """,
+            FORKS,
+        ),
+        CALLER_CONFIG,
+    )
+    settled(server, http, model, child)
+    assert ask(http, model, child=child, count=5) == ["", "no error"]
+
+
+def test_a_server_without_descriptors_refuses_a_child_and_goes_on(
+    load: Load, http: Client, server: TritonServer
+) -> None:
+    child = load(IDENTITY, identity_config("INT32"))
+    model = load(
+        caller(
+            """
+            own = call(child, {"IN": ints(1)})["OUT"].tolist()
+            return [self.in_child(lambda: text_of(request(child, {"IN": ints(2)}).exec())), own]
+            """,
+            FORKS,
+        ),
+        CALLER_CONFIG,
+    )
+    settled(server, http, model, child)
+    assert ask(http, model, child=child) == ["no error", [1]]
+    before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    used = server.process.descriptors()
+    free = next(number for number in range(len(used) + 1) if number not in used)
+    # None for the child's socket; then one, but none for its memory.
+    for more in range(4):
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (free + more, before[1]))
+        try:
+            text, own = ask(http, model, child=child)
+        finally:
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+        assert text.startswith(f"Model {child} - Error when running inference: ") or text == "no error"
+        assert more > 0 or "the server closed the connection during the handshake" in text
+        assert own == [1]
+    assert "the server may not open more files (ulimit -n)" in server.log()
+    assert ask(http, model, child=child) == ["no error", [1]]
 
 
 # --- children that die ---
