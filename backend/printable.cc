@@ -51,18 +51,17 @@ std::string Printable(std::string_view text, Newlines newlines) {
   result.reserve(text.size());
   while (!text.empty()) {
     const auto byte = static_cast<unsigned char>(text[0]);
-    std::size_t length = 1;
+    const std::size_t length = byte < 0x80 ? 1 : CharacterLength(text);
     if (IsPlain(byte, newlines)) {
       result += text[0];
-    } else if (byte < 0x80 || (length = CharacterLength(text)) == 0) {
-      length = 1;
+    } else if (byte < 0x80 || length == 0) {
       AppendEscaped(result, "\\x%02x", byte);
     } else if (byte == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0) {
       AppendEscaped(result, "\\u%04x", static_cast<unsigned char>(text[1]));
     } else {
       result += text.substr(0, length);
     }
-    text.remove_prefix(length);
+    text.remove_prefix(std::max<std::size_t>(length, 1));
   }
   return result;
 }

@@ -59,7 +59,7 @@ std::pair<std::string, int> Caller() {
     return {"?", 0};
   }
   const auto code = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
-  std::string file = Utf8(reinterpret_cast<PyCodeObject*>(code.ptr())->co_filename);
+  const std::string file = Utf8(reinterpret_cast<PyCodeObject*>(code.ptr())->co_filename);
   return {file.substr(file.rfind('/') + 1), PyFrame_GetLineNumber(frame)};
 }
 

@@ -84,6 +84,12 @@ def model_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def log_start(server: TritonServer) -> int:
+    """Where this test's part of the log begins."""
+    return len(server.log())
+
+
+@pytest.fixture
 def http(server: TritonServer) -> Iterator[Client]:
     with Client(server, "http") as client:
         yield client

@@ -6,67 +6,26 @@ import os
 import signal
 import sys
 from pathlib import Path
-from textwrap import indent
 
 import numpy as np
 import pytest
 from serving.client import Client
-from serving.log import LogLine, log_lines, wait_for_lines
+from serving.log import LogLine, log_lines, texts, wait_for_lines
 from serving.processes import Process
-from serving.repository import config, identity_config, model_code, write_model
+from serving.repository import identity_config, model_code, write_model
 from serving.server import TritonServer
 from serving.types import Load, StartServer
 from serving.waiting import wait_until
-
-TENSORS = ({"IN": ("INT32", [-1])}, {"OUT": ("INT32", [-1])})
-ONE = {"IN": np.array([1], np.int32)}
-HEAD = """
-import atexit
-import ctypes
-import faulthandler
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import threading
-
-import numpy as np
-import triton_python_backend_utils as pb_utils
-"""
-EXECUTE = (
-    HEAD
-    + """
-
-class TritonPythonModel:
-    def execute(self, requests):
-        self.work(requests[0].inputs()[0].as_numpy())
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor("OUT", request.inputs()[0].as_numpy())])
-            for request in requests
-        ]
-
-    def work(self, what):
-"""
-)
-
-
-def working(body: str) -> str:
-    """The code of a model that does `body` for each batch."""
-    return EXECUTE + indent(body.strip("\n"), " " * 8) + "\n"
+from serving.working import CONFIG, HEAD, ONE, working
 
 
 def printed(http: Client, load: Load, server: TritonServer, body: str, count: int) -> list[LogLine]:
     """The first lines, so many, that a model with one instance prints for one request."""
-    model = load(working(body), config(*TENSORS))
+    model = load(working(body), CONFIG)
     http.infer(model, ONE)
     return wait_for_lines(
         server, f"{model}_0 stdout", f"{model}_0 stderr", until=lambda lines: len(lines) >= count
     )
-
-
-def texts(lines: list[LogLine]) -> list[str]:
-    return [line.text for line in lines]
 
 
 # --- when ---
@@ -105,7 +64,7 @@ class TritonPythonModel:
         print("finalize")
         sys.stdout.write("last words")  # without an end
 """,
-        config(*TENSORS),
+        CONFIG,
     )
     http.error(model, ONE)
     http.unload(model)
@@ -156,7 +115,7 @@ DEATHS = {
 @pytest.mark.parametrize("death", DEATHS)
 def test_before_a_death(load: Load, http: Client, server: TritonServer, death: str) -> None:
     body, expected, end = DEATHS[death]
-    model = load(working(body), config(*TENSORS))
+    model = load(working(body), CONFIG)
     http.error(model, ONE)
     wait_until("the sentence about its end", lambda: end in server.log())
     before_the_sentence = server.log().partition(end)[0]
@@ -166,7 +125,7 @@ def test_before_a_death(load: Load, http: Client, server: TritonServer, death: s
 
 def test_of_a_load_that_fails(http: Client, server: TritonServer, model_name: str) -> None:
     code = HEAD + "print('about to fail')\nsys.stderr.write('without an end')\nraise ValueError('failed')\n"
-    write_model(server.start.repository, model_name, code, config(*TENSORS))
+    write_model(server.start.repository, model_name, code, CONFIG)
     http.load_error(model_name)
     lines = log_lines(server, f"{model_name} stdout", f"{model_name} stderr")
     assert sorted(texts(lines)) == ["about to fail", "without an end"]
@@ -234,7 +193,7 @@ def test_by(load: Load, http: Client, server: TritonServer, who: str) -> None:
 
 def test_each_instance_has_its_name(load: Load, http: Client, server: TritonServer) -> None:
     code = HEAD + "\n\nclass TritonPythonModel:\n    def initialize(self, args):\n        print('here')\n"
-    model = load(code, config(*TENSORS, more="instance_group [ { count: 3 kind: KIND_CPU } ]"))
+    model = load(code, CONFIG + "instance_group [ { count: 3 kind: KIND_CPU } ]")
     sources = [f"{model}_0_{number} stdout" for number in range(3)]
     lines = wait_for_lines(server, *sources, until=lambda lines: len(lines) == 3)
     assert sorted(line.source for line in lines) == sources
@@ -273,35 +232,40 @@ def test_a_flood_arrives_whole_and_in_order(load: Load, http: Client, server: Tr
     assert lines == [f"line {number:06} " + "x" * 50 for number in range(20_000)]
 
 
-def test_a_flood_does_not_hold_up_requests_and_logger(load: Load, http: Client, server: TritonServer) -> None:
-    model = load(
-        working("pb_utils.Logger.log_info('counted')").replace(
-            "    def work",
-            """    def initialize(self, args):
-        # As fast as the server reads, without the GIL.
-        self.flood = subprocess.Popen(["yes", "y" * 70])
+# One request begins it and the last one ends it; it ends by itself before it fills a disk.
+FLOODING = """
+if what[0] == 1:
+    command = ["sh", "-c", "yes " + "y" * 500 + " | head -c 1000000000"]
+    FLOODS.append(subprocess.Popen(command, start_new_session=True))
+elif what[0] == 3:
+    for flood in FLOODS:
+        Logger.log_info("it goes on" if flood.poll() is None else "it has ended")
+        os.killpg(flood.pid, signal.SIGKILL)
+        flood.wait()
+else:
+    Logger.log_info("answered")
+"""
 
-    def finalize(self):
-        self.flood.kill()
 
-    def work""",
-        ),
-        config(*TENSORS),
-    )
-    source = f"{model}_0 stdout"
-    wait_until("the flood", lambda: f" {source}:" in server.log())
-    start = len(server.log())
-    for _ in range(50):
-        assert http.infer(model, ONE)["OUT"].tolist() == [1]
-    assert len(log_lines(server, "model.py", start=start)) == 50
-    http.unload(model)
+def test_a_flood_does_not_hold_up_requests_and_logger(
+    load: Load, http: Client, server: TritonServer, log_start: int
+) -> None:
+    model = load(working(FLOODING) + "\nFLOODS = []\n", CONFIG)
+    try:
+        http.infer(model, ONE)
+        wait_until("the flood", lambda: f" {model}_0 stdout:1000]" in server.log())
+        for _ in range(20):
+            http.infer(model, {"IN": np.array([2], np.int32)})
+    finally:
+        http.infer(model, {"IN": np.array([3], np.int32)})
+    assert texts(log_lines(server, "model.py", start=log_start)) == ["answered"] * 20 + ["it goes on"]
 
 
 # --- pipes ---
 
 
 def test_a_model_may_close_them(load: Load, http: Client, server: TritonServer) -> None:
-    model = load(working("os.close(1); os.close(2)"), config(*TENSORS))
+    model = load(working("os.close(1); os.close(2)"), CONFIG)
     http.infer(model, ONE)
     # The service thread does not look at them for ever: all threads of the server come to rest.
     server.settle()
@@ -317,7 +281,7 @@ daemon = subprocess.Popen(["sleep", "86400"], start_new_session=True)
 what[0] = daemon.pid
 """
         ),
-        config(*TENSORS),
+        CONFIG,
     )
     (pid,) = http.infer(model, ONE)["OUT"].tolist()
     daemon = Process.of(pid)

@@ -36,6 +36,15 @@ def log_lines(server: TritonServer, *sources: str, start: int = 0) -> list[LogLi
     return [line for line in lines if not sources or line.source in sources]
 
 
+def model_lines(server: TritonServer, start: int = 0) -> list[LogLine]:
+    """The lines that models log themselves."""
+    return log_lines(server, "model.py", start=start)
+
+
+def texts(lines: list[LogLine]) -> list[str]:
+    return [line.text for line in lines]
+
+
 def wait_for_lines(
     server: TritonServer, *sources: str, until: Callable[[list[LogLine]], object]
 ) -> list[LogLine]:
