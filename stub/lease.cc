@@ -79,9 +79,9 @@ void LeaseBook::FlushLocked() {
   ended_bytes_ = 0;
 }
 
-bool LeaseBook::Crowded() noexcept {
+bool LeaseBook::Crowded(std::uint64_t but_for) noexcept {
   const std::uint64_t kept = kept_bytes_.load(std::memory_order_relaxed);
-  if (kept <= kept_limit_) {
+  if (kept <= kept_limit_ + but_for) {
     return false;
   }
   if (!std::exchange(complained_, true)) {

@@ -46,9 +46,9 @@ class LeaseBook {
   // Of the model or instance, for messages.
   void SetLabel(std::string label) { label_ = std::move(label); }
 
-  // The model keeps so much that the server may run out of memory for inputs: what comes from now on is
-  // better copied than looked at in place. Complains once. With the GIL held.
-  [[nodiscard]] bool Crowded() noexcept;
+  // The model keeps so much, beside `but_for` bytes, that the server may run out of memory for inputs: what
+  // comes from now on is better copied than looked at in place. Complains once. With the GIL held.
+  [[nodiscard]] bool Crowded(std::uint64_t but_for) noexcept;
 
  private:
   friend class Lease;
@@ -97,8 +97,10 @@ class Lease {
   // The server is being told that this lease outlives its batch. Once.
   void Keep() noexcept;
 
-  // See LeaseBook::Crowded.
-  [[nodiscard]] bool Crowded() const noexcept { return book_->Crowded(); }
+  // What the model keeps beside this is too much: see LeaseBook::Crowded.
+  [[nodiscard]] bool Crowded() const noexcept {
+    return book_->Crowded(kept_.load(std::memory_order_relaxed) ? bytes_.size() : 0);
+  }
 
  private:
   const std::shared_ptr<LeaseBook> book_;
