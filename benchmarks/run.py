@@ -61,7 +61,7 @@ def main() -> int:
         cases = [case for case in cases if not case.by_perf_analyzer]
     results = [run_case(case, contenders, arguments.rounds, equipment, say) for case in cases]
     write(arguments.output, results, contenders, remarks, before)
-    show(results, contenders, remarks)
+    show(results, contenders, [*remarks, load_remark(before)])
     print(f"all figures: {arguments.output}; the table: {arguments.output.with_suffix('.md')}")
     return 1 if problems(results) else 0
 
@@ -181,6 +181,12 @@ def show(results: Sequence[CaseResult], contenders: Sequence[Backend], remarks: 
             print(f"{backend.name}: {backend.python}")
     for remark in remarks:
         print(remark)
+
+
+def load_remark(before: float) -> str:
+    cores = machine.facts()["cores"]
+    busy = ", so other work was in the way of the figures" if before > cores / 2 else ""
+    return f"load average {before:.1f} before, on {cores} cores{busy}; {machine.load():.1f} after"
 
 
 def say(line: str) -> None:
