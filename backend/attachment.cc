@@ -19,6 +19,7 @@ Conversation::Options ChannelOptions(const Attachment::Options& options) {
           .max_bytes = options.max_bytes,
           .event_slots = options.event_slots,
           .memory_rules = options.memory_rules,
+          .memory_budget = options.memory_budget,
           .label = options.label,
           .gateway = options.gateway};
 }
@@ -46,7 +47,7 @@ Attachment::Attachment(pid_t pid, Options options, std::shared_ptr<Conversation>
     : options_(std::move(options)),
       conversation_(std::move(conversation)),
       output_(std::move(output)),
-      memory_watch_(*conversation_, options_.label),
+      memory_watch_(*conversation_, options_.memory_budget, options_.label),
       socket_(std::move(socket)),
       process_(pid),
       listener_(std::make_unique<Listener>(ListenerOptions(),

@@ -35,6 +35,7 @@ class Attachment {
     std::uint64_t max_bytes = 0;
     std::uint32_t event_slots = 1024;
     ipc::MemoryRules memory_rules = ipc::kDefaultMemoryRules;
+    std::shared_ptr<ipc::Budget> memory_budget = nullptr;  // shared by all stubs
     std::chrono::seconds hello_timeout{30};
     std::string package_version;
     std::string label;                                 // of the model or instance, for messages

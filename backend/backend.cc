@@ -34,7 +34,10 @@ Options Configured(TRITONBACKEND_Backend* backend) {
 }  // namespace
 
 Backend::Backend(TRITONBACKEND_Backend* backend)
-    : directory_(Directory(backend)), options_(Configured(backend)), environment_(SnapshotEnvironment()) {
+    : directory_(Directory(backend)),
+      options_(Configured(backend)),
+      environment_(SnapshotEnvironment()),
+      memory_budget_(std::make_shared<ipc::Budget>(options_.shm_total_max_byte_size)) {
   Log(TRITONSERVER_LOG_VERBOSE, __FILE__, __LINE__,
       "Shared memory configuration is shm-default-byte-size=" +
           std::to_string(options_.shm_default_byte_size) +

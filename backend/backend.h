@@ -2,6 +2,7 @@
 // backend).
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "backend/options.h"
 #include "backend/supervisor/interpreter.h"
 #include "backend/supervisor/spawner.h"
+#include "ipc/budget.h"
 #include "triton_c_api/types.h"
 
 namespace tpb::backend {
@@ -23,6 +25,7 @@ class Backend {
   [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   Spawner& spawner() noexcept { return spawner_; }
+  [[nodiscard]] const std::shared_ptr<ipc::Budget>& memory_budget() const noexcept { return memory_budget_; }
   [[nodiscard]] const MemoryGaugeFamilies& memory_gauge_families() const noexcept {
     return memory_gauge_families_;
   }
@@ -39,6 +42,7 @@ class Backend {
   const std::vector<std::string> environment_;
   std::mutex interpreter_mutex_;
   std::optional<Interpreter> interpreter_;
+  const std::shared_ptr<ipc::Budget> memory_budget_;  // shared by all stubs
   const MemoryGaugeFamilies memory_gauge_families_;
   Spawner spawner_;
 };

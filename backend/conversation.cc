@@ -11,7 +11,8 @@ std::shared_ptr<Conversation> Conversation::Create(const Options& options) {
   auto channel = ipc::ServerChannel::Create({.name = options.region_name,
                                              .max_bytes = options.max_bytes,
                                              .event_slots = options.event_slots,
-                                             .memory_rules = options.memory_rules});
+                                             .memory_rules = options.memory_rules,
+                                             .budget = options.memory_budget});
   std::shared_ptr<Conversation> conversation(new Conversation(std::move(channel), options));
   conversation->TellLogLevels();
   return conversation;

@@ -28,8 +28,9 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
     std::uint64_t max_bytes = 0;
     std::uint32_t event_slots = 1024;
     ipc::MemoryRules memory_rules = ipc::kDefaultMemoryRules;
-    std::string label;                      // of the model or instance, for messages
-    std::shared_ptr<bls::Gateway> gateway;  // null: no calls
+    std::shared_ptr<ipc::Budget> memory_budget = nullptr;  // shared by all stubs
+    std::string label;                                     // of the model or instance, for messages
+    std::shared_ptr<bls::Gateway> gateway;                 // null: no calls
     std::chrono::milliseconds events_patience{5000};
   };
   static std::shared_ptr<Conversation> Create(const Options& options);

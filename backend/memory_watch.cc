@@ -26,13 +26,18 @@ ipc::UniqueFd NewTimer() {
 
 }  // namespace
 
-MemoryWatch::MemoryWatch(Conversation& conversation, std::string label)
+MemoryWatch::MemoryWatch(Conversation& conversation, std::shared_ptr<ipc::Budget> budget, std::string label)
     : conversation_(conversation),
       release_after_(conversation.channel().layout().memory_rules.release_after_seconds),
+      budget_(std::move(budget)),
       timer_(NewTimer()),
       inputs_pool_(conversation.arena().usage().pool),
       outputs_pool_(inputs_pool_),
-      label_(std::move(label)) {}
+      label_(std::move(label)) {
+  ChargeOutputs(outputs_pool_);
+}
+
+MemoryWatch::~MemoryWatch() { ChargeOutputs(0); }
 
 // Look() first disarms and then reads what is used, under mutexes that the user has held before it comes
 // here: either that is seen, or `armed_` is false here.
@@ -93,7 +98,17 @@ MemoryNumbers MemoryWatch::Numbers() const {
           .resident = conversation_.arena().ResidentBytes()};
 }
 
+// The stub takes what it needs, up to its own limit, and tells afterwards.
+void MemoryWatch::ChargeOutputs(std::uint64_t pool) noexcept {
+  if (budget_) {
+    budget_->Charge(pool);
+    budget_->Return(outputs_charged_);
+    outputs_charged_ = pool;
+  }
+}
+
 void MemoryWatch::Show(const MemoryNumbers& numbers) {
+  ChargeOutputs(numbers.outputs_pool);
   const std::scoped_lock lock(mutex_);
   ReportPool("inputs", inputs_pool_, numbers.inputs_pool);
   ReportPool("outputs", outputs_pool_, numbers.outputs_pool);

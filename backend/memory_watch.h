@@ -10,6 +10,7 @@
 #include <string>
 
 #include "backend/memory_gauges.h"
+#include "ipc/budget.h"
 #include "ipc/unique_fd.h"
 
 namespace tpb::backend {
@@ -19,13 +20,14 @@ class Conversation;
 // Works on the service thread, by a timer that runs only while something changes or waits to be given back.
 class MemoryWatch {
  public:
-  // `conversation` outlives it. `label` is for messages.
-  MemoryWatch(Conversation& conversation, std::string label);
+  // `conversation` outlives it. What the stub takes is charged to `budget`, shared by all stubs, or null.
+  // `label` is for messages.
+  MemoryWatch(Conversation& conversation, std::shared_ptr<ipc::Budget> budget, std::string label);
   MemoryWatch(const MemoryWatch&) = delete;
   MemoryWatch& operator=(const MemoryWatch&) = delete;
   MemoryWatch(MemoryWatch&&) = delete;
   MemoryWatch& operator=(MemoryWatch&&) = delete;
-  ~MemoryWatch() = default;
+  ~MemoryWatch();
 
   // Readable when Look() is due.
   [[nodiscard]] int timerfd() const noexcept { return timer_.get(); }
@@ -44,12 +46,14 @@ class MemoryWatch {
 
   void Arm() noexcept;
   void Show(const MemoryNumbers& numbers);
+  void ChargeOutputs(std::uint64_t pool) noexcept;
   void ReportPool(const char* what, std::uint64_t& known, std::uint64_t pool);
   void GiveBack();
   [[nodiscard]] MemoryNumbers Numbers() const;
 
   Conversation& conversation_;
   const std::chrono::seconds release_after_;
+  const std::shared_ptr<ipc::Budget> budget_;
   const ipc::UniqueFd timer_;
   std::atomic<bool> armed_{false};
 
@@ -58,6 +62,7 @@ class MemoryWatch {
   Clock::time_point quiet_since_ = Clock::now();
   std::uint64_t inputs_pool_;
   std::uint64_t outputs_pool_;
+  std::uint64_t outputs_charged_ = 0;
 
   std::mutex mutex_;
   std::unique_ptr<MemoryGauges> gauges_;  // under mutex_, like the next

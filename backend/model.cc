@@ -99,6 +99,7 @@ std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::stri
        .max_bytes = options.shm_max_byte_size,
        .event_slots = EventSlots(options),
        .memory_rules = Rules(options),
+       .memory_budget = backend_.memory_budget(),
        .hello_timeout = options.stub_timeout,
        .package_version = TPB_VERSION,
        .label = label,

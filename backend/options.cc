@@ -12,9 +12,10 @@ namespace tpb::backend {
 namespace {
 
 constexpr std::array kOurKeys{
-    "shm-default-byte-size",  "shm-growth-byte-size", "shm-max-byte-size",      "shm-release-after-seconds",
-    "shm-region-prefix-name", "stub-keeps-heap",      "stub-timeout-seconds",   "unload-timeout-seconds",
-    "python-executable",      "thread-pool-size",     "shm_message_queue_size",
+    "python-executable",       "shm-default-byte-size",  "shm-growth-byte-size",
+    "shm-max-byte-size",       "shm-region-prefix-name", "shm-release-after-seconds",
+    "shm-total-max-byte-size", "shm_message_queue_size", "stub-keeps-heap",
+    "stub-timeout-seconds",    "thread-pool-size",       "unload-timeout-seconds",
 };
 
 // Core puts these into every backend's settings.
@@ -130,6 +131,10 @@ Options ReadOptions(const std::map<std::string, std::string>& settings, const st
   std::int64_t max_bytes = 0;
   reader.Number("shm-max-byte-size", max_bytes, 4 * kMiB, "shm-max-byte-size can't be smaller than 4 MiBs");
   options.shm_max_byte_size = static_cast<std::uint64_t>(max_bytes);
+  std::int64_t total_max_bytes = 0;
+  reader.Number("shm-total-max-byte-size", total_max_bytes, 4 * kMiB,
+                "shm-total-max-byte-size can't be smaller than 4 MiBs");
+  options.shm_total_max_byte_size = static_cast<std::uint64_t>(total_max_bytes);
   options.shm_region_prefix_name = "triton_" + name + "_backend_shm_region_";
   if (const std::string* prefix = reader.Find("shm-region-prefix-name"); prefix != nullptr) {
     if (prefix->empty()) {

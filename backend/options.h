@@ -12,6 +12,7 @@ struct Options {
   std::int64_t shm_default_byte_size = std::int64_t{1} << 20;
   std::int64_t shm_growth_byte_size = std::int64_t{1} << 20;
   std::uint64_t shm_max_byte_size = 0;         // 0: what the machine has
+  std::uint64_t shm_total_max_byte_size = 0;   // 0: no limit
   std::string shm_region_prefix_name;          // names a memfd, which only shows in /proc
   std::chrono::seconds shm_release_after{10};  // 0: never
   bool stub_keeps_heap = true;

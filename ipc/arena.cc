@@ -34,6 +34,13 @@ ArenaFull::ArenaFull(std::uint64_t use, std::uint64_t limit, std::uint64_t in_us
                 " are in use. Raise --backend-config=python,shm-max-byte-size, of which inputs and outputs "
                 "have one half each, or send less at once") {}
 
+ArenaFull::ArenaFull(std::uint64_t use, const Budget& budget)
+    : Error(Code::kInternal,
+            "Failed to increase the shared memory pool size to " + std::to_string(use) +
+                " bytes: all model instances together may take " + std::to_string(budget.limit()) +
+                " bytes, of which " + std::to_string(budget.taken()) +
+                " are taken. Raise --backend-config=python,shm-total-max-byte-size, or send less at once") {}
+
 Block::Block(Block&& other) noexcept
     : arena_(std::move(other.arena_)), offset_(other.offset_), size_(other.size_) {}
 
@@ -56,24 +63,33 @@ void Block::Reset() noexcept {
   }
 }
 
-std::shared_ptr<Arena> Arena::Create(std::shared_ptr<Region> region, Extent extent, const MemoryRules& rules,
-                                     MemoryLine* line) {
-  return std::shared_ptr<Arena>(new Arena(std::move(region), extent, rules, line));
+std::shared_ptr<Arena> Arena::Create(std::shared_ptr<Region> region, Extent extent, Options options) {
+  return std::shared_ptr<Arena>(new Arena(std::move(region), extent, std::move(options)));
 }
 
-Arena::Arena(std::shared_ptr<Region> region, Extent extent, const MemoryRules& rules, MemoryLine* line)
+Arena::Arena(std::shared_ptr<Region> region, Extent extent, Options options)
     : region_(std::move(region)),
       start_(extent.offset),
       data_(region_->data() + extent.offset),
       size_(extent.size),
       page_(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))),
-      pool_start_(std::min(rules.pool_bytes, size_)),
-      pool_step_(std::max(rules.growth_bytes, std::uint64_t{1})),
-      line_(line),
+      pool_start_(std::min(options.rules.pool_bytes, size_)),
+      pool_step_(std::max(options.rules.growth_bytes, std::uint64_t{1})),
+      line_(options.line),
+      budget_(std::move(options.budget)),
       pool_(pool_start_) {
   heads_.fill(kNone);
   PushFree(pieces_.emplace(0, Piece{.size = size_}).first);
+  if (budget_) {
+    budget_->Charge(pool_);
+  }
   Publish();
+}
+
+Arena::~Arena() {
+  if (budget_) {
+    budget_->Return(pool_);
+  }
 }
 
 Block Arena::Allocate(std::uint64_t size) {
@@ -83,6 +99,7 @@ Block Arena::Allocate(std::uint64_t size) {
   if (piece == pieces_.end()) {
     throw ArenaFull(in_use_ + size, size_, in_use_);
   }
+  GrowPool(in_use_ + rounded);
   const std::uint64_t rest = piece->second.size - rounded;
   if (rest != 0) {
     const auto remainder =
@@ -94,7 +111,6 @@ Block Arena::Allocate(std::uint64_t size) {
     RemoveFree(piece);
   }
   in_use_ += rounded;
-  pool_ = std::max(pool_, PoolFor(in_use_));
   touched_ = std::max(touched_, piece->first + rounded);
   NoteChange(piece->first + rounded);
   return {shared_from_this(), piece->first, size};
@@ -156,6 +172,25 @@ std::uint64_t Arena::PoolFor(std::uint64_t use) const noexcept {
   return std::min(pool, size_);
 }
 
+void Arena::GrowPool(std::uint64_t use) {
+  const std::uint64_t pool = PoolFor(use);
+  if (pool <= pool_) {
+    return;
+  }
+  if (budget_ && !budget_->Take(pool - pool_)) {
+    throw ArenaFull(use, *budget_);
+  }
+  pool_ = pool;
+}
+
+void Arena::ShrinkPool() noexcept {
+  const std::uint64_t pool = PoolFor(in_use_);
+  if (budget_) {
+    budget_->Return(pool_ - pool);
+  }
+  pool_ = pool;
+}
+
 bool Arena::HasToGiveBack() const {
   const std::scoped_lock lock(mutex_);
   return to_give_back_ && can_give_back_;
@@ -178,7 +213,7 @@ std::optional<int> Arena::GiveBack() {
     const auto pages = NextFreePages(from);
     if (!pages) {
       touched_ = pieces_.rbegin()->second.free ? pieces_.rbegin()->first : size_;
-      pool_ = PoolFor(in_use_);
+      ShrinkPool();
       Publish();
       return std::nullopt;
     }

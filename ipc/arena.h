@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 
+#include "ipc/budget.h"
 #include "ipc/error.h"
 #include "ipc/region.h"
 #include "ipc/wire.h"
@@ -24,6 +25,7 @@ class ArenaFull : public Error {
  public:
   // `use`: what the arena would have to hold.
   ArenaFull(std::uint64_t use, std::uint64_t limit, std::uint64_t in_use);
+  ArenaFull(std::uint64_t use, const Budget& budget);
 };
 
 // Owns one piece of an arena and gives it back when it ends. Keeps the arena, and so the mapping, alive.
@@ -58,16 +60,22 @@ class Block {
 // the never-touched end of the arena. Every thread may call it; the mutex is private to the process.
 class Arena : public std::enable_shared_from_this<Arena> {
  public:
-  // `line`, which lies in the region or is null, is kept up to date with the usage.
-  static std::shared_ptr<Arena> Create(std::shared_ptr<Region> region, Extent extent,
-                                       const MemoryRules& rules = kDefaultMemoryRules,
-                                       MemoryLine* line = nullptr);
+  struct Options {
+    MemoryRules rules = kDefaultMemoryRules;
+    MemoryLine* line = nullptr;  // in the region, kept up to date with the usage; or null
+    std::shared_ptr<Budget> budget =
+        nullptr;  // shared with other arenas; what the pool grows by is taken from it
+  };
+  static std::shared_ptr<Arena> Create(std::shared_ptr<Region> region, Extent extent, Options options);
+  static std::shared_ptr<Arena> Create(std::shared_ptr<Region> region, Extent extent) {
+    return Create(std::move(region), extent, Options());
+  }
 
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   Arena(Arena&&) = delete;
   Arena& operator=(Arena&&) = delete;
-  ~Arena() = default;
+  ~Arena();
 
   // A block of at least `size` bytes that starts at a multiple of kAlignment. Throws ArenaFull.
   Block Allocate(std::uint64_t size);
@@ -109,7 +117,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   };
   using Pieces = std::map<std::uint64_t, Piece>;
 
-  Arena(std::shared_ptr<Region> region, Extent extent, const MemoryRules& rules, MemoryLine* line);
+  Arena(std::shared_ptr<Region> region, Extent extent, Options options);
 
   void Free(std::uint64_t offset) noexcept;
   void PushFree(Pieces::iterator piece) noexcept;
@@ -117,6 +125,8 @@ class Arena : public std::enable_shared_from_this<Arena> {
   Pieces::iterator FindFree(std::uint64_t size) noexcept;
   static std::size_t ClassOf(std::uint64_t size) noexcept;
 
+  void GrowPool(std::uint64_t use);
+  void ShrinkPool() noexcept;
   void NoteChange(std::uint64_t end) noexcept;
   void Publish() noexcept;
   [[nodiscard]] std::uint64_t PoolFor(std::uint64_t use) const noexcept;
@@ -132,6 +142,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   const std::uint64_t pool_start_;
   const std::uint64_t pool_step_;
   MemoryLine* const line_;
+  const std::shared_ptr<Budget> budget_;
 
   mutable std::mutex mutex_;
   Pieces pieces_;                                // every piece, by offset: free and used ones tile the arena

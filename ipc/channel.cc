@@ -120,14 +120,17 @@ std::unique_ptr<ServerChannel> ServerChannel::Create(const Options& options) {
   if (!wake.valid()) {
     ThrowErrno("Unable to create an eventfd for a stub process", errno);
   }
-  return std::unique_ptr<ServerChannel>(new ServerChannel(std::move(region), std::move(wake), layout));
+  return std::unique_ptr<ServerChannel>(
+      new ServerChannel(std::move(region), std::move(wake), layout, options.budget));
 }
 
-ServerChannel::ServerChannel(std::shared_ptr<Region> region, UniqueFd eventfd, const Layout& layout)
+ServerChannel::ServerChannel(std::shared_ptr<Region> region, UniqueFd eventfd, const Layout& layout,
+                             std::shared_ptr<Budget> budget)
     : region_(std::move(region)),
       eventfd_(std::move(eventfd)),
       layout_(layout),
-      arena_(Arena::Create(region_, layout.server_arena, layout.memory_rules)),
+      arena_(Arena::Create(region_, layout.server_arena,
+                           {.rules = layout.memory_rules, .line = nullptr, .budget = std::move(budget)})),
       work_(region_->data() + layout.work.offset, layout.work.capacity, -1),
       replies_(region_->data() + layout.replies.offset, layout.replies.capacity),
       events_(region_->data() + layout.events.offset, layout.events.capacity) {}
@@ -165,7 +168,9 @@ StubChannel::StubChannel(std::shared_ptr<Region> region, UniqueFd eventfd, const
     : region_(std::move(region)),
       eventfd_(std::move(eventfd)),
       layout_(layout),
-      arena_(Arena::Create(region_, layout.stub_arena, layout.memory_rules, &MemoryLineOf(*region_, layout))),
+      arena_(Arena::Create(
+          region_, layout.stub_arena,
+          {.rules = layout.memory_rules, .line = &MemoryLineOf(*region_, layout), .budget = nullptr})),
       work_(region_->data() + layout.work.offset, layout.work.capacity),
       replies_(region_->data() + layout.replies.offset, layout.replies.capacity, -1),
       events_(region_->data() + layout.events.offset, layout.events.capacity, eventfd_.get()) {}

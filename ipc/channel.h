@@ -29,6 +29,7 @@ class ServerChannel {
     std::uint64_t max_bytes = 0;  // of the whole region; 0 = what the machine has
     std::uint32_t event_slots = 1024;
     MemoryRules memory_rules = kDefaultMemoryRules;
+    std::shared_ptr<Budget> budget = nullptr;  // of all channels of the server; or null
   };
   static std::unique_ptr<ServerChannel> Create(const Options& options);
 
@@ -55,7 +56,8 @@ class ServerChannel {
   [[nodiscard]] std::span<const std::byte> StubBytes(std::uint64_t offset, std::uint64_t size) const;
 
  private:
-  ServerChannel(std::shared_ptr<Region> region, UniqueFd eventfd, const Layout& layout);
+  ServerChannel(std::shared_ptr<Region> region, UniqueFd eventfd, const Layout& layout,
+                std::shared_ptr<Budget> budget);
 
   std::shared_ptr<Region> region_;
   UniqueFd eventfd_;

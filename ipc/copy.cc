@@ -43,10 +43,7 @@ std::uint64_t Threshold() noexcept {
 }  // namespace
 
 std::uint64_t StreamingThreshold() noexcept {
-  static const std::uint64_t threshold = [] {
-    const char* t = getenv("TPB_NT");
-    return t ? std::stoull(t) : Threshold();
-  }();
+  static const std::uint64_t threshold = Threshold();
   return threshold;
 }
 

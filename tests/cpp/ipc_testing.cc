@@ -29,7 +29,9 @@ std::shared_ptr<ipc::Arena> CreateArena(std::uint64_t size) {
   const std::uint64_t region_size = (size + 2 * kPage - 1) / kPage * kPage;
   return ipc::Arena::Create(
       ipc::Region::Create("tpb-test-arena", region_size, region_size), {.offset = kPage, .size = size},
-      {.pool_bytes = 0, .growth_bytes = kPage, .release_after_seconds = 0, .keep_heap = 0});
+      {.rules = {.pool_bytes = 0, .growth_bytes = kPage, .release_after_seconds = 0, .keep_heap = 0},
+       .line = nullptr,
+       .budget = nullptr});
 }
 
 void Write(ipc::Block& block, std::string_view bytes) {

@@ -103,10 +103,7 @@ def test_inputs_beyond_a_share_are_copies_until_the_model_lets_go(
     assert model in told[0]
 
 
-@pytest.mark.parametrize("size", [100, ONE_MIB])
-def test_tensors_that_nobody_looks_at_may_be_kept_beyond_the_share(
-    load: Load, http: Client, size: int
-) -> None:
+def test_tensors_that_nobody_looks_at_may_be_kept_beyond_the_share(load: Load, http: Client) -> None:
     """Whole requests, each of which would hold its blocks."""
     model = load(
         """
@@ -129,7 +126,7 @@ class TritonPythonModel:
     )
 
     for number in range(LIMIT // MIB + 16):
-        assert http.infer(model, {"IN": filled(number, size)})["OUT"].tolist() == [0]
+        assert http.infer(model, {"IN": filled(number)})["OUT"].tolist() == [0]
 
 
 def test_inputs_may_live_until_the_interpreter_ends(load: Load, http: Client, server: TritonServer) -> None:

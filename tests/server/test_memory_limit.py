@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from serving.client import Client
-from serving.repository import config, identity_config, model_code
+from serving.repository import config, identity_config, model_code, write_model
 from serving.server import TritonServer
-from serving.types import Load
+from serving.types import Load, StartServer
+from serving.waiting import wait_until
 from tritonclient.utils import InferenceServerException
 
 MIB = 1 << 20
@@ -123,3 +124,47 @@ def test_outputs_that_fit_only_one_by_one_harm_only_those_that_come_last(
     (right,) = (one for one in got if not isinstance(one, str))
     assert size_asked_for(error) == 6
     assert np.array_equal(right, np.ones((1, elements), np.float32))
+
+
+KEEPING_MODEL = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    kept = None
+
+    def execute(self, requests):
+        array = requests[0].inputs()[0].as_numpy()
+        self.kept = array if array[0] == 1 else None
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array[:1])])]
+"""
+
+
+def test_all_instances_together_stay_below_the_limit_for_the_server(start_server: StartServer) -> None:
+    """What one holds another cannot have, until it is given back."""
+    settings = {"shm-total-max-byte-size": str(64 * MIB), "shm-release-after-seconds": "1"}
+    server = start_server(settings=settings)
+    for name in ("one", "other"):
+        write_model(server.start.repository, name, KEEPING_MODEL, identity_config())
+    with Client(server) as client:
+        client.load("one")
+        client.load("other")
+        large = np.zeros(40 * MIB // 4, np.float32)
+        large[0] = 1
+        assert client.infer("one", {"IN": large})["OUT"].tolist() == [1]
+
+        error = client.error("other", {"IN": large})
+
+        assert error.startswith("Failed to increase the shared memory pool size to ")
+        assert f"all model instances together may take {64 * MIB} bytes" in error
+        assert "--backend-config=python,shm-total-max-byte-size" in error
+        assert client.infer("other", ONE)["OUT"].tolist() == [1]
+        assert client.infer("one", {"IN": np.array([2], np.float32)})["OUT"].tolist() == [2]
+
+        def answered() -> bool:
+            try:
+                return bool(client.infer("other", {"IN": large})["OUT"].tolist() == [1])
+            except InferenceServerException:
+                return False
+
+        wait_until("the first to give its memory back", answered)

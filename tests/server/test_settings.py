@@ -26,6 +26,7 @@ REFUSED = {
     ("unload-timeout-seconds", "0"): "unload-timeout-seconds can't be smaller than or equal to zero.",
     ("shm_message_queue_size", "some"): "stol",
     ("shm-max-byte-size", "4194303"): "shm-max-byte-size can't be smaller than 4 MiBs",
+    ("shm-total-max-byte-size", "1"): "shm-total-max-byte-size can't be smaller than 4 MiBs",
     ("shm-release-after-seconds", "-1"): "shm-release-after-seconds can't be smaller than zero.",
     ("stub-keeps-heap", "1"): "stub-keeps-heap must be 'true' or 'false', not '1'.",
     ("pyhton-executable", "/usr/bin/python3"): (
@@ -61,6 +62,7 @@ def test_all_settings_at_once_are_taken(start_server: StartServer) -> None:
         "shm-default-byte-size": "1048576",
         "shm-growth-byte-size": "1",
         "shm-max-byte-size": str(64 << 20),
+        "shm-total-max-byte-size": str(1 << 30),
         "shm-release-after-seconds": "0",
         "stub-keeps-heap": "false",
         "stub-timeout-seconds": "60",

@@ -39,6 +39,7 @@ TEST(Options, RefuseBadValuesWithTheDocumentedTexts) {
   CHECK_EQ(Refusal("stub-timeout-seconds", "soon"), "stol");
   CHECK_EQ(Refusal("shm-release-after-seconds", "-1"),
            "shm-release-after-seconds can't be smaller than zero.");
+  CHECK_EQ(Refusal("shm-total-max-byte-size", "1"), "shm-total-max-byte-size can't be smaller than 4 MiBs");
   CHECK_EQ(Refusal("stub-keeps-heap", "yes"), "stub-keeps-heap must be 'true' or 'false', not 'yes'.");
 }
 

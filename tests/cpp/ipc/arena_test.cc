@@ -173,9 +173,11 @@ struct Watched {
   }
 };
 
-Watched MakeWatched(std::uint64_t size) {
+Watched MakeWatched(std::uint64_t size, std::shared_ptr<ipc::Budget> budget = nullptr) {
   auto region = ipc::Region::Create("tpb-test-arena", size + kPage, size + kPage);
-  return {.region = region, .arena = Arena::Create(region, {.offset = kPage, .size = size}, kRules)};
+  return {.region = region,
+          .arena = Arena::Create(region, {.offset = kPage, .size = size},
+                                 {.rules = kRules, .line = nullptr, .budget = std::move(budget)})};
 }
 
 bool IsFilled(const Block& block, std::byte with) {
@@ -250,6 +252,39 @@ TEST(Arena, ThePoolGrowsInStepsAndFallsWhenMemoryIsGivenBack) {
   CHECK_EQ(arena->usage().pool, 8 * kPage);
 }
 
+TEST(Arena, SharesABudgetWithOthers) {
+  const auto budget = std::make_shared<ipc::Budget>(20 * kPage);
+  const Watched one = MakeWatched(64 * kPage, budget);
+  const Watched other = MakeWatched(64 * kPage, budget);
+  Block most = one.Filled(12 * kPage, std::byte{1});
+  CHECK_EQ(budget->taken(), 16 * kPage);
+  Block rest = other.Filled(8 * kPage, std::byte{2});
+  CHECK_EQ(budget->taken(), 20 * kPage);
+
+  CHECK_EQ(CHECK_THROWS(ipc::ArenaFull, other.arena->Allocate(100)),
+           "Failed to increase the shared memory pool size to 32896 bytes: all model instances together may "
+           "take 81920 bytes, of which 81920 are taken. Raise "
+           "--backend-config=python,shm-total-max-byte-size, or send less at once");
+
+  CHECK(IsFilled(rest, std::byte{2}));
+  most.Reset();
+  CHECK_THROWS(ipc::ArenaFull, other.arena->Allocate(100));  // not given back yet
+  CHECK(!one.arena->GiveBack());
+  CHECK_EQ(budget->taken(), 12 * kPage);
+  CHECK(other.arena->Allocate(100).valid());
+}
+
+TEST(Arena, ReturnsItsShareOfABudgetWhenItEnds) {
+  const auto budget = std::make_shared<ipc::Budget>(0);
+  {
+    const Watched watched = MakeWatched(64 * kPage, budget);
+    const Block block = watched.Filled(30 * kPage, std::byte{1});
+    CHECK_EQ(budget->taken(), 30 * kPage);
+  }
+
+  CHECK_EQ(budget->taken(), 0U);
+}
+
 TEST(Arena, AKernelThatTakesNothingBackIsAskedOnce) {
   const Watched watched = MakeWatched(64 * kPage);
   watched.Filled(32 * kPage, std::byte{1}).Reset();
@@ -267,7 +302,8 @@ TEST(Arena, AKernelThatTakesNothingBackIsAskedOnce) {
 TEST(Arena, WritesDownWhatItTakesForOthersToRead) {
   ipc::MemoryLine line{};
   const auto region = ipc::Region::Create("tpb-test-arena", 65 * kPage, 65 * kPage);
-  const auto arena = Arena::Create(region, {.offset = kPage, .size = 64 * kPage}, kRules, &line);
+  const auto arena = Arena::Create(region, {.offset = kPage, .size = 64 * kPage},
+                                   {.rules = kRules, .line = &line, .budget = nullptr});
   CHECK_EQ(line.pool.load(), 4 * kPage);
   Block block = arena->Allocate(5 * kPage);
   CHECK_EQ(line.used.load(), 5 * kPage);
