@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "backend/conversation.h"
@@ -58,7 +58,7 @@ void MemoryWatch::Look() noexcept {
   static_cast<void>(::read(timer_.get(), &expired, sizeof(expired)));
   armed_.store(false, std::memory_order_relaxed);
   try {
-    ipc::Arena& arena = conversation_.arena();
+    const ipc::Arena& arena = conversation_.arena();
     const std::uint64_t changes = arena.usage().changes;
     const auto now = Clock::now();
     if (std::exchange(changes_seen_, changes) != changes) {
@@ -83,7 +83,7 @@ void MemoryWatch::GiveBack() {
   if (const auto error = conversation_.arena().GiveBack()) {
     Log(TRITONSERVER_LOG_VERBOSE, __FILE__, __LINE__,
         std::string("shared memory stays with the server: this kernel cannot take it back: ") +
-            std::strerror(*error));
+            std::generic_category().message(*error));
   }
 }
 

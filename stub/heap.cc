@@ -17,13 +17,15 @@ constexpr int kLargestOfOldGlibc = 32 << 20;
 // Process-wide, as the heap is.
 std::atomic<bool> keeps{false};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
+// Before the first thread of the model.
+// NOLINTBEGIN(concurrency-mt-unsafe)
 bool OperatorDecides() noexcept {
   for (const char* name : {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"}) {
-    if (std::getenv(name) != nullptr) {  // NOLINT(concurrency-mt-unsafe): before the model's first thread
+    if (std::getenv(name) != nullptr) {
       return true;
     }
   }
-  const char* tunables = std::getenv("GLIBC_TUNABLES");  // NOLINT(concurrency-mt-unsafe): as above
+  const char* tunables = std::getenv("GLIBC_TUNABLES");
   return tunables != nullptr && std::string_view(tunables).find("glibc.malloc.") != std::string_view::npos;
 }
 
@@ -38,6 +40,7 @@ void KeepHeap() noexcept {
   }
   keeps = ::mallopt(M_TRIM_THRESHOLD, kLargest) != 0;
 }
+// NOLINTEND(concurrency-mt-unsafe)
 
 void TrimHeap() noexcept {
   if (keeps) {
