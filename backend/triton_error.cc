@@ -17,12 +17,13 @@ void Check(TRITONSERVER_Error* error) {
   throw copy;
 }
 
-void LogFailure(TRITONSERVER_Error* error, const std::string& what) noexcept {
+void LogFailure(TRITONSERVER_Error* error, std::string_view what) noexcept {
   if (error == nullptr) {
     return;
   }
   const auto& api = triton::Api();
-  Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, what + ": " + api.TRITONSERVER_ErrorMessage(error));
+  Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__,
+      std::string(what) + ": " + api.TRITONSERVER_ErrorMessage(error));
   api.TRITONSERVER_ErrorDelete(error);
 }
 

@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <string>
+#include <string_view>
 
 #include "ipc/error.h"
 #include "triton_c_api/resolve.h"
@@ -15,7 +16,7 @@ TRITONSERVER_Error* NewTritonError(ipc::Code code, const std::string& message) n
 void Check(TRITONSERVER_Error* error);
 
 // For calls whose failure can only be noted: logs `what` and the error, and deletes it.
-void LogFailure(TRITONSERVER_Error* error, const std::string& what) noexcept;
+void LogFailure(TRITONSERVER_Error* error, std::string_view what) noexcept;
 
 void Log(TRITONSERVER_LogLevel level, const char* file, int line, const std::string& message) noexcept;
 

@@ -54,7 +54,7 @@ STANDARD_HEADER = re.compile(
     r"stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|tgmath|threads|time|uchar|wchar|wctype)\.h"
 )
 SYSTEM_HEADER = re.compile(
-    r"(sys|linux|asm|arpa|net|netinet)/.*|(dirent|fcntl|grp|netdb|poll|pthread|pwd|sched|semaphore|spawn|strings|"
+    r"(sys|linux|asm|arpa|net|netinet)/.*|(cxxabi|dirent|emmintrin|fcntl|grp|malloc|netdb|poll|pthread|pwd|sched|semaphore|spawn|strings|"
     r"syscall|termios|ucontext|unistd)\.h"
 )
 PYTHON_HEADER = re.compile(r"(Python|structmember|frameobject)\.h|(pybind11|numpy|cpython)/.*")

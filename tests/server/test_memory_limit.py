@@ -34,10 +34,11 @@ class TritonPythonModel:
         arrays = [np.ones((1, size), np.float32) for size in sizes]
         return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array)]) for array in arrays]
 """
+# Requests of different shapes may form one batch, too.
 BATCH_OF_TWO = identity_config(
     max_batch_size=2,
     more="dynamic_batching { preferred_batch_size: [2] max_queue_delay_microseconds: 60000000 }",
-)
+).replace("dims: [-1]", "dims: [-1] allow_ragged_batch: true", 1)
 
 
 @pytest.fixture(scope="module")
