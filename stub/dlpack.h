@@ -40,8 +40,9 @@ struct SharedArray {
   std::vector<std::int64_t> shape;
   std::span<std::byte> bytes;
   bool read_only = false;
-  std::shared_ptr<BorrowedArray> owner;  // of a producer's bytes: shared by the tensor and its arrays
-  pybind11::object copy;                 // whose bytes they are when they are not the tensor's own
+  std::shared_ptr<BorrowedArray> owner =
+      nullptr;                 // of a producer's bytes: shared by the tensor and its arrays
+  pybind11::object copy = {};  // whose bytes they are when they are not the tensor's own
 };
 
 // Consumes `producer`, which is a capsule or has __dlpack__ and __dlpack_device__. Throws Error for an array

@@ -24,10 +24,10 @@ namespace tpb::stub {
 struct Payload {
   ipc::DataType dtype = ipc::DataType::kInvalid;
   std::vector<std::int64_t> shape;
-  std::span<const std::byte> bytes;
-  std::shared_ptr<Lease> lease;       // the block of the server that all of the bytes lie in, or null
-  pybind11::object array;             // or null
-  std::shared_ptr<const void> owner;  // of encoded BYTES or of a producer's memory, or null
+  std::span<const std::byte> bytes = {};
+  std::shared_ptr<Lease> lease = nullptr;  // the block of the server that all of the bytes lie in, or null
+  pybind11::object array = {};             // or null
+  std::shared_ptr<const void> owner = nullptr;  // of encoded BYTES or of a producer's memory, or null
 };
 
 // Used and destroyed with the GIL held.

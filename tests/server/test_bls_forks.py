@@ -10,38 +10,13 @@ import numpy as np
 import pytest
 from serving.calls import CALLER_CONFIG, WAITING, ask, caller
 from serving.client import Client
+from serving.forks import FORKS
 from serving.repository import identity_config, model_code
 from serving.server import TritonServer
 from serving.types import Load
 from serving.waiting import wait_until
 
 IDENTITY = model_code("identity")
-
-# `in_child(work)` runs `work` in a forked child and gives what it returned; `start`, without waiting for it.
-FORKS = """
-def start(self, work):
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            answer = json.dumps(work())
-        except BaseException as error:
-            answer = json.dumps(repr(error))
-        os.write(writing, answer.encode())
-        os._exit(0)
-    os.close(writing)
-    return child, reading
-
-def finish(self, started):
-    child, reading = started
-    with os.fdopen(reading, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
-    return json.loads(answer) if answer else "it was killed"
-
-def in_child(self, work):
-    return self.finish(self.start(work))
-"""
 
 
 def held(server: TritonServer) -> tuple[int, int]:
