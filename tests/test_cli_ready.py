@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import tritonclient.http
 from command import Ports, child_of, complaint, run, serving, stand_in_server, wait_for_line
 
 from triton_python._explain import Explanation
-from triton_python._log import Readiness
+from triton_python._log import LogCopy, Readiness
 from triton_python._options import endpoints
 
 READY = "triton-python:   metrics"  # the last line of the announcement
@@ -138,6 +140,27 @@ def test_the_announcement_counts_models(names: list[str], told: str) -> None:
         told,
         "  HTTP    http://localhost:8000 (on every address of this machine)",
     ]
+
+
+def test_the_announcement_waits_until_the_ports_take_connections(capfd: pytest.CaptureFixture[str]) -> None:
+    """The server says "Started HTTPService" before it listens."""
+    source, log = os.pipe()
+    with socket.socket() as port, os.fdopen(log, "w") as server:
+        port.bind(("127.0.0.1", 0))
+        LogCopy(source, endpoints(["--allow-grpc=0", "--allow-metrics=false"]))
+        server.write(f'I1 http_server.cc:1] "Started HTTPService at 127.0.0.1:{port.getsockname()[1]}"\n')
+        server.flush()
+        told = ""
+        while "Started" not in told:
+            told += capfd.readouterr().err
+        time.sleep(0.2)
+        assert "ready" not in capfd.readouterr().err
+
+        port.listen()
+        told = ""
+        while "HTTP  " not in told:
+            told += capfd.readouterr().err
+        assert "triton-python: ready: no model is loaded yet" in told
 
 
 # --- failing ---

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from triton_python._explain import Explanation
 from triton_python._options import Endpoint
+from triton_python._ports import accepts
 from triton_python._progress import say
 
 _STARTED = re.compile(
@@ -20,6 +21,7 @@ _TABLE_HEAD = re.compile(r"\| Model\s+\| Version\s+\| Status\s+\|")
 _TABLE_ROW = re.compile(r"\| (?P<model>\S.*?)\s*\| (?P<version>\S+)\s*\| (?P<status>.*?)\s*\|$")
 _NAMES_SHOWN = 8
 _EVERY_ADDRESS = ("0.0.0.0", "[::]", "::")
+_BETWEEN_LOOKS_SECONDS = 0.02
 
 
 class Readiness:
@@ -41,6 +43,11 @@ class Readiness:
         was_ready = self._waited_for <= set(self._addresses)
         self._addresses[service] = started["address"]
         return not was_ready and self._waited_for <= set(self._addresses)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it says that it listens, as `HOST:PORT`."""
+        return [self._addresses[service] for service in self._order()]
 
     def announcement(self, failures: Iterable[str]) -> list[str]:
         """What is served where, one line each."""
@@ -82,6 +89,7 @@ class LogCopy:
         self._explanation = Explanation()
         self._readiness = Readiness(expected)
         self._source = source
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._copy, name="server log", daemon=True)
         self._thread.start()
 
@@ -103,8 +111,17 @@ class LogCopy:
                 self._explanation.take(line)
                 if self._readiness.take(line):
                     failures = self._explanation.failures.items()
-                    for told in self._readiness.announcement(f"{name}: {why}" for name, why in failures):
-                        say(told)
+                    told = self._readiness.announcement(f"{name}: {why}" for name, why in failures)
+                    threading.Thread(target=self._announce, args=[told], daemon=True).start()
+        self._ended.set()
+
+    def _announce(self, lines: Iterable[str]) -> None:
+        """Says them when what the server "started" takes connections: it writes that before it listens."""
+        while not all(accepts(address) for address in self._readiness.addresses):
+            if self._ended.wait(_BETWEEN_LOOKS_SECONDS):
+                return
+        for line in lines:
+            say(line)
 
 
 def _url(service: str, address: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from triton_python._options import Endpoint
 
 _LISTENING = "0A"
+_CONNECT_SECONDS = 1.0
 
 
 def port_problem(endpoint: Endpoint) -> str | None:
@@ -38,6 +39,16 @@ def port_problem(endpoint: Endpoint) -> str | None:
             )
         return f"cannot listen on {where} for {endpoint.service} ({error.strerror})"
     return None
+
+
+def accepts(where: str) -> bool:
+    """Whether somebody takes connections at this `HOST:PORT`, where the host may be every address."""
+    host, _, port = where.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def taken(where: str, option: str) -> str:

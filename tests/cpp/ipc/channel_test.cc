@@ -128,17 +128,20 @@ struct Pair {
   std::unique_ptr<ServerChannel> server;
 };
 
-// Waits for the doorbell of the events ring, as a service thread does, and takes one event.
+// Waits for the doorbell of the events ring, as a service thread does, and takes one event. A doorbell may
+// have been rung for an event that was taken already, without having slept: then there is nothing yet.
 Slot TakeEvent(ServerChannel& server) {
-  if (server.events().PrepareToSleep()) {
-    const int doorbell = server.eventfd();
-    CHECK_EQ(ipc::WaitReadable(&doorbell, 1, Deadline::Never()), 0);
-    eventfd_t rung = 0;
-    CHECK_EQ(::eventfd_read(doorbell, &rung), 0);
+  auto slot = server.events().Peek();
+  while (!slot) {
+    if (server.events().PrepareToSleep()) {
+      const int doorbell = server.eventfd();
+      CHECK_EQ(ipc::WaitReadable(&doorbell, 1, Deadline::Never()), 0);
+      eventfd_t rung = 0;
+      CHECK_EQ(::eventfd_read(doorbell, &rung), 0);
+    }
+    server.events().Awake();
+    slot = server.events().Peek();
   }
-  server.events().Awake();
-  const auto slot = server.events().Peek();
-  CHECK(slot.has_value());
   server.events().Advance();
   return *slot;
 }
