@@ -112,8 +112,8 @@ class Attachment {
 
   const Options options_;
   const std::shared_ptr<Conversation> conversation_;  // shared with the listener and with calls in flight
-  const std::unique_ptr<StubOutput> output_;          // the listener's, while that runs
-  MemoryWatch memory_watch_;                          // of the conversation
+  const std::unique_ptr<StubOutput> output_;
+  MemoryWatch memory_watch_;  // of the conversation
   const ipc::UniqueFd socket_;
   StubProcess process_;
 

@@ -36,7 +36,7 @@ class Listener {
   struct Stub {
     const StubProcess& process;
     int socket;
-    StubOutput& output;  // only the listener touches it from Start() to Stop()
+    StubOutput& output;
     MemoryWatch& memory;
     std::atomic<bool>& ending;  // an end is expected, so there is no complaint about it
   };

@@ -15,8 +15,8 @@ namespace tpb::backend {
 namespace {
 
 constexpr std::size_t kAtOnce = std::size_t{16} << 10;
-// More than the largest pipe that an ordinary user may have; ended processes leave no more.
-constexpr int kReadsOfRest = 128;
+// More than the largest pipe that an ordinary user may have: ended processes leave no more.
+constexpr int kMostReads = 128;
 constexpr std::chrono::milliseconds kQuiet{500};
 
 }  // namespace
@@ -47,16 +47,23 @@ void StubOutput::CloseWritingEnds() noexcept {
   }
 }
 
-int StubOutput::descriptor(Stream stream) const noexcept {
+int StubOutput::descriptor(Stream stream) const {
+  const std::scoped_lock lock(mutex_);
   return pipes_[stream].ended ? -1 : pipes_[stream].reading.get();
 }
 
 StubOutput::Got StubOutput::Read(Stream stream) {
+  const std::scoped_lock lock(mutex_);
+  return ReadLocked(stream);
+}
+
+StubOutput::Got StubOutput::ReadLocked(Stream stream) {
   Pipe& pipe = pipes_[stream];
   if (pipe.ended) {
     return Got::kEnd;
   }
   char buffer[kAtOnce];
+  // It does not block. NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection)
   const ssize_t size = ::read(pipe.reading.get(), buffer, sizeof(buffer));
   if (size > 0) {
     pipe.last_read = Clock::now();
@@ -71,7 +78,14 @@ StubOutput::Got StubOutput::Read(Stream stream) {
   return Got::kEnd;
 }
 
+// Bounded, because others may go on writing.
+void StubOutput::ReadAllLocked(Stream stream) {
+  for (int reads = 0; reads < kMostReads && ReadLocked(stream) == Got::kSome; ++reads) {
+  }
+}
+
 int StubOutput::FlushInMs() const {
+  const std::scoped_lock lock(mutex_);
   int soonest = -1;
   for (const Pipe& pipe : pipes_) {
     if (pipe.lines.unfinished()) {
@@ -84,19 +98,21 @@ int StubOutput::FlushInMs() const {
 }
 
 void StubOutput::FlushQuiet() {
+  const std::scoped_lock lock(mutex_);
   for (const Stream stream : kStreams) {
     Pipe& pipe = pipes_[stream];
     // This thread may have been busy: a look at whether the rest of the line has come.
-    if (pipe.lines.unfinished() && Clock::now() - pipe.last_read >= kQuiet && Read(stream) == Got::kNothing) {
+    if (pipe.lines.unfinished() && Clock::now() - pipe.last_read >= kQuiet &&
+        ReadLocked(stream) == Got::kNothing) {
       pipe.lines.Flush();
     }
   }
 }
 
 void StubOutput::ReadRest() {
+  const std::scoped_lock lock(mutex_);
   for (const Stream stream : kStreams) {
-    for (int reads = 1; reads < kReadsOfRest && Read(stream) == Got::kSome; ++reads) {
-    }
+    ReadAllLocked(stream);
     pipes_[stream].lines.Flush();
   }
 }
@@ -107,6 +123,7 @@ void StubOutput::Finish() noexcept {
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
     // Out of memory: the rest is not logged.
   }
+  const std::scoped_lock lock(mutex_);
   for (Pipe& pipe : pipes_) {
     pipe.ended = true;
     pipe.reading.Reset();
@@ -114,20 +131,19 @@ void StubOutput::Finish() noexcept {
 }
 
 void StubOutput::SetLabel(const std::string& label) {
-  const std::scoped_lock lock(label_mutex_);
+  const std::scoped_lock lock(mutex_);
+  for (const Stream stream : kStreams) {
+    ReadAllLocked(stream);
+  }
   label_ = label;
 }
 
+// With the mutex held, by the lines.
 void StubOutput::Log(Stream stream, std::string_view line) {
-  std::string source;
-  {
-    const std::scoped_lock lock(label_mutex_);
-    source = label_;
-  }
-  source += stream == kStdout ? " stdout" : " stderr";
   // Python prints warnings and tracebacks to stderr: they stay where an operator has turned INFO off.
-  LogPrintedLine(stream == kStdout ? ipc::LogLevel::kInfo : ipc::LogLevel::kWarning, source,
-                 ++pipes_[stream].count, line);
+  const bool is_error = stream == kStderr;
+  LogPrintedLine(is_error ? ipc::LogLevel::kWarning : ipc::LogLevel::kInfo,
+                 label_ + (is_error ? " stderr" : " stdout"), ++pipes_[stream].count, line);
 }
 
 }  // namespace tpb::backend

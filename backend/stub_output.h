@@ -1,5 +1,5 @@
 // What a stub and the processes that it starts print: two pipes behind descriptors 1 and 2, whose lines go to
-// the server's log. One thread at a time, but for SetLabel.
+// the server's log. Any thread; the listener's does most of it.
 #pragma once
 
 #include <array>
@@ -31,7 +31,7 @@ class StubOutput {
   void CloseWritingEnds() noexcept;
 
   // Readable when there is something to read; -1 once nobody can write any more.
-  [[nodiscard]] int descriptor(Stream stream) const noexcept;
+  [[nodiscard]] int descriptor(Stream stream) const;
 
   enum class Got { kSome, kNothing, kEnd };  // kEnd: nobody can write any more
 
@@ -50,7 +50,7 @@ class StubOutput {
   // ReadRest(), and nobody reads any more: who still writes gets EPIPE instead of waiting for ever.
   void Finish() noexcept;
 
-  // The process now works for this instance. Any thread.
+  // The process now works for this instance: what it has printed until now still goes by the old name.
   void SetLabel(const std::string& label);
 
  private:
@@ -66,9 +66,11 @@ class StubOutput {
   };
 
   Pipe MakePipe(Stream stream);
+  Got ReadLocked(Stream stream);
+  void ReadAllLocked(Stream stream);
   void Log(Stream stream, std::string_view line);
 
-  std::mutex label_mutex_;
+  mutable std::mutex mutex_;
   std::string label_;
   std::array<Pipe, 2> pipes_;
 };
