@@ -224,16 +224,24 @@ void Listener::Admit(ipc::UniqueFd socket) {
     const ipc::UniqueFd own_pidfd = ipc::OpenPidfd(::getpid());
     ipc::SendServerHello(fd, options_.package_version, conversation->channel().layout(),
                          conversation->channel().memfd(), conversation->channel().eventfd(), own_pidfd.get());
-    poller_.Add(fd, [this, fd] { ReadChildSocket(fd); });
-    const int eventfd = conversation->channel().eventfd();
-    poller_.Add(eventfd, [eventfd] { Drain(eventfd); });
-    children_.emplace(fd, Child{.socket = std::move(socket), .conversation = std::move(conversation)});
+    const auto [child, added] = children_.emplace(fd, Child{.socket = std::move(socket),
+                                                            .pidfd = ipc::OpenPidfdOfPeer(fd),
+                                                            .conversation = std::move(conversation)});
+    WatchChild(fd, child->second);
   } catch (const ipc::Error& error) {
-    poller_.Remove(fd);
     ipc::SendFailure(fd, error.message());
+    Dismiss(fd);
     options_.complain("a forked child of the stub process of '" + options_.label +
                       "' gets no channel: " + error.message());
   }
+}
+
+// Its socket tells of its end unless a child of its own has inherited it.
+void Listener::WatchChild(int socket, const Child& child) {
+  poller_.Add(socket, [this, socket] { ReadChildSocket(socket); });
+  poller_.Add(child.pidfd.get(), [this, socket] { Dismiss(socket); });
+  const int eventfd = child.conversation->channel().eventfd();
+  poller_.Add(eventfd, [eventfd] { Drain(eventfd); });
 }
 
 // Some may have ended without their sockets having had their turn.
@@ -256,6 +264,7 @@ void Listener::Dismiss(int socket) noexcept {
   auto child = children_.extract(socket);
   poller_.Remove(socket);
   if (!child.empty()) {
+    poller_.Remove(child.mapped().pidfd.get());
     poller_.Remove(child.mapped().conversation->channel().eventfd());
     child.mapped().conversation->Close();
   }

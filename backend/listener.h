@@ -59,6 +59,7 @@ class Listener {
  private:
   struct Child {
     ipc::UniqueFd socket;
+    ipc::UniqueFd pidfd;  // may be invalid
     std::shared_ptr<Conversation> conversation;
   };
 
@@ -76,6 +77,7 @@ class Listener {
   void TakeMessage(int socket, bool& closed);
   void Admit(ipc::UniqueFd socket);
   void MakeRoom();
+  void WatchChild(int socket, const Child& child);
   void Dismiss(int socket) noexcept;
   void ReadLastWords() noexcept;
   void KeepFailure(const std::string& failure);

@@ -1,6 +1,7 @@
 #include "ipc/peer.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,6 +15,14 @@
 namespace tpb::ipc {
 
 UniqueFd OpenPidfd(pid_t pid) { return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
+
+UniqueFd OpenPidfdOfPeer(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  // A process of another pid namespace has the number 0.
+  const bool known = ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0;
+  return known ? OpenPidfd(peer.pid) : UniqueFd();
+}
 
 int WaitReadable(const int* descriptors, int count, Deadline deadline) {
   std::vector<pollfd> waits(static_cast<std::size_t>(count));

@@ -34,9 +34,7 @@ std::shared_ptr<Connection> OpenForChild(const Connection& parent) {
   ipc::SendChild(parent.socket(), servers.get());
   servers.Reset();
   auto welcome = ipc::ReceiveServerHello(own.get(), TPB_VERSION);
-  auto connection = std::make_shared<Connection>(std::move(own), std::move(welcome));
-  connection->AllowCalls(parent.calls_allowed());
-  return connection;
+  return std::make_shared<Connection>(std::move(own), std::move(welcome), parent.shared_calls_allowed());
 }
 
 std::shared_ptr<Line> Lookup() {
@@ -48,11 +46,12 @@ std::shared_ptr<Line> Lookup() {
 
 }  // namespace
 
-Connection::Connection(ipc::UniqueFd socket, ipc::Welcome welcome)
+Connection::Connection(ipc::UniqueFd socket, ipc::Welcome welcome, std::shared_ptr<SharedFlag> calls_allowed)
     : socket_(std::move(socket)),
       channel_(ipc::StubChannel::Attach(std::move(welcome))),
       book_(std::make_shared<LeaseBook>(channel_)),
-      call_slots_(channel_->calls()) {}
+      call_slots_(channel_->calls()),
+      calls_allowed_(calls_allowed ? std::move(calls_allowed) : std::make_shared<SharedFlag>()) {}
 
 Connection::~Connection() {
   if (birthplace_.InForkedChild()) {

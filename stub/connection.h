@@ -13,13 +13,15 @@
 #include "ipc/unique_fd.h"
 #include "stub/fork.h"
 #include "stub/lease.h"
+#include "stub/shared_flag.h"
 
 namespace tpb::stub {
 
 // Shared by the attachment, by calls in flight and by the registry below.
 class Connection {
  public:
-  Connection(ipc::UniqueFd socket, ipc::Welcome welcome);
+  // `calls_allowed`: of the connection whose forked child this is.
+  Connection(ipc::UniqueFd socket, ipc::Welcome welcome, std::shared_ptr<SharedFlag> calls_allowed = nullptr);
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   Connection(Connection&&) = delete;
@@ -38,9 +40,12 @@ class Connection {
   [[nodiscard]] const std::atomic<bool>& gone() const noexcept { return gone_; }
   void MarkGone() noexcept;
 
-  // Between the end of initialize and the start of finalize.
-  [[nodiscard]] bool calls_allowed() const noexcept { return calls_allowed_.load(std::memory_order_relaxed); }
-  void AllowCalls(bool allowed) noexcept { calls_allowed_.store(allowed, std::memory_order_relaxed); }
+  // Between the end of initialize and the start of finalize, also for children that were forked before.
+  [[nodiscard]] bool calls_allowed() const noexcept { return calls_allowed_->is_on(); }
+  [[nodiscard]] const std::shared_ptr<SharedFlag>& shared_calls_allowed() const noexcept {
+    return calls_allowed_;
+  }
+  void AllowCalls(bool allowed) noexcept { calls_allowed_->Turn(allowed); }
 
   std::uint64_t NextCallId() noexcept { return next_call_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -71,7 +76,7 @@ class Connection {
   const std::shared_ptr<LeaseBook> book_;            // shared with the leases
   ipc::CallSlots call_slots_;
   std::atomic<bool> gone_{false};
-  std::atomic<bool> calls_allowed_{false};
+  const std::shared_ptr<SharedFlag> calls_allowed_;  // shared with the connections of forked children
   std::atomic<std::uint64_t> next_call_{1};
 };
 

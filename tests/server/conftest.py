@@ -15,10 +15,12 @@ import triton_python
 # pytest imports these tests without touching sys.path; what they share is a package beside them.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from serving.calls import ask
 from serving.client import LOADED, PROTOCOLS, Client
+from serving.forks import held
 from serving.repository import write_model
 from serving.server import Start, TritonServer
-from serving.types import Load, StartServer
+from serving.types import Load, Settle, StartServer
 from serving.waiting import wait_until
 
 
@@ -138,6 +140,21 @@ def load(server: TritonServer, http: Client, model_name: str) -> Load:
         return name
 
     return write_and_load
+
+
+@pytest.fixture
+def settle(server: TritonServer, http: Client) -> Iterator[Settle]:
+    before: tuple[int, int] | None = None
+
+    def hold(model: str, child: str, **told: Any) -> tuple[int, int]:
+        nonlocal before
+        ask(http, model, child=child, count=0, **told)
+        before = held(server)
+        return before
+
+    yield hold
+    assert before is not None
+    wait_until(f"the server to hold no more than {before}", lambda: held(server) <= before)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,6 +1,8 @@
-"""What a model of these tests has in its class to fork with."""
+"""Models that fork, and what the server holds for their children."""
 
 from __future__ import annotations
+
+from serving.server import TritonServer
 
 # `in_child(work)` runs `work` in a forked child and gives what it returned; `start`, without waiting for it.
 FORKS = """
@@ -27,3 +29,15 @@ def finish(self, started):
 def in_child(self, work):
     return self.finish(self.start(work))
 """
+
+# What memory shared with a process, and the news of it, looks like in /proc.
+_KINDS = ("memfd:", "eventfd", "pidfd", "socket:")
+
+
+def held(server: TritonServer) -> tuple[int, int]:
+    """Descriptors and mappings of the server that processes of models cost it."""
+    targets = server.process.descriptors().values()
+    return (
+        sum(any(kind in target for kind in _KINDS) for target in targets),
+        server.process.maps().count("memfd:"),
+    )

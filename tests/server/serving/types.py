@@ -23,3 +23,12 @@ class Load(Protocol):
     """
 
     def __call__(self, code: str, config: str = ..., **options: Any) -> str: ...
+
+
+class Settle(Protocol):
+    """Asks a model of `serving.calls.caller` for nothing, and returns what the server holds from then on.
+
+    After the test it is to hold no more.
+    """
+
+    def __call__(self, model: str, child: str, **told: Any) -> tuple[int, int]: ...
