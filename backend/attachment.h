@@ -73,6 +73,7 @@ class Attachment {
   // Where blocks for the next message come from, and who keeps them while the stub may look.
   [[nodiscard]] ipc::Arena& arena() const noexcept { return conversation_->arena(); }
   Leases& leases() noexcept { return conversation_->leases(); }
+  Responders& responders() noexcept { return conversation_->responders(); }
   MemoryWatch& memory_watch() noexcept { return memory_watch_; }
 
   // What the outputs of an Answer name, until Settle().

@@ -24,10 +24,30 @@ Batch::Batch(TRITONBACKEND_ModelInstance* instance, std::span<TRITONBACKEND_Requ
 Batch::~Batch() {
   FailRest(ipc::Code::kInternal, "The Python backend did not answer this request.");
   Report();
-  for (const Item& item : items_) {
-    LogFailure(triton::Api().TRITONBACKEND_RequestRelease(item.request, TRITONSERVER_REQUEST_RELEASE_ALL),
-               "Failed to release request");
+  for (Item& item : items_) {
+    Release(item);
   }
+}
+
+void Batch::Release(Item& item) noexcept {
+  const auto& api = triton::Api();
+  if (item.responder && !item.open) {
+    item.responder->Retire();
+  }
+  if (item.rescheduled) {
+    TRITONSERVER_Error* refused =
+        api.TRITONBACKEND_RequestRelease(item.request, TRITONSERVER_REQUEST_RELEASE_RESCHEDULE);
+    if (refused == nullptr) {
+      return;
+    }
+    const std::string why = api.TRITONSERVER_ErrorMessage(refused);
+    LogFailure(refused, "Failed to release request");
+    item.answered = false;
+    item.responder = nullptr;
+    Fail(item, ipc::Code::kInternal, "The model wants this request again, but the server refuses: " + why);
+  }
+  LogFailure(api.TRITONBACKEND_RequestRelease(item.request, TRITONSERVER_REQUEST_RELEASE_ALL),
+             "Failed to release request");
 }
 
 void Batch::Fail(Item& item, ipc::Code code, const std::string& message) noexcept {
@@ -36,6 +56,10 @@ void Batch::Fail(Item& item, ipc::Code code, const std::string& message) noexcep
   }
   item.answered = true;
   item.succeeded = false;
+  if (item.responder) {
+    item.responder->Fail(code, message);
+    return;
+  }
   const auto& api = triton::Api();
   TRITONBACKEND_Response* response = nullptr;
   TRITONSERVER_Error* failure = api.TRITONBACKEND_ResponseNew(&response, item.request);

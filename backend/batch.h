@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "backend/responder.h"
 #include "ipc/error.h"
 #include "triton_c_api/types.h"
 
@@ -21,6 +23,9 @@ class Batch {
     bool answered = false;
     bool succeeded = false;  // for the statistics: an error that the model itself returned counts as success
     bool left_out = false;   // of the exchange at hand
+    bool open = false;       // a response sender goes on answering it when the batch is over
+    bool rescheduled = false;                        // core is to give it to the model again
+    std::shared_ptr<Responder> responder = nullptr;  // once a response sender was used; shared with who does
   };
 
   // The moments that core wants to know, CLOCK_MONOTONIC nanoseconds.
@@ -54,6 +59,7 @@ class Batch {
 
  private:
   void Report() noexcept;
+  void Release(Item& item) noexcept;
 
   TRITONBACKEND_ModelInstance* const instance_;
   std::vector<Item> items_;

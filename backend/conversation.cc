@@ -22,7 +22,8 @@ Conversation::Conversation(std::unique_ptr<ipc::ServerChannel> channel, const Op
     : label_(options.label),
       events_patience_(options.events_patience),
       channel_(std::move(channel)),
-      calls_(options.gateway) {}
+      calls_(options.gateway),
+      responders_(channel_->cancellations()) {}
 
 bool Conversation::HandleEvents(int limit) {
   auto& events = channel_->events();
@@ -45,9 +46,7 @@ bool Conversation::HandleEvents(int limit) {
 void Conversation::HandleEvent(const ipc::Slot& slot) {
   switch (static_cast<ipc::MessageKind>(slot.kind)) {
     case ipc::MessageKind::kRelease:
-      if (!leases_.Release(slot.id, slot.sent_before)) {
-        CountDropped();
-      }
+      CountUnless(leases_.Release(slot.id, slot.sent_before));
       return;
     case ipc::MessageKind::kCall:
       calls_.Start(shared_from_this(), slot.id, channel_->CopyBody(slot));
@@ -55,11 +54,47 @@ void Conversation::HandleEvent(const ipc::Slot& slot) {
     case ipc::MessageKind::kLog:
       LogLine(slot);
       return;
+    case ipc::MessageKind::kRespond:
+      Respond(slot);
+      return;
+    case ipc::MessageKind::kAbandon:
+      CountUnless(responders_.Abandon(slot.id));
+      return;
+    case ipc::MessageKind::kWatch:
+      responders_.Watch(slot.id, slot.offset);
+      return;
+    case ipc::MessageKind::kTaken:
+      CountUnless(calls_.Taken(slot.id));
+      return;
+    case ipc::MessageKind::kCancelCall:
+      CountUnless(calls_.Cancel(slot.id, (slot.flags & ipc::kLast) != 0));
+      return;
     case ipc::MessageKind::kGaveBack:
       return;  // whoever woke up for it looks at the memory
     default:
       throw ipc::ProtocolError("the stub process sent an event of kind " + std::to_string(slot.kind));
   }
+}
+
+void Conversation::CountUnless(bool known) noexcept {
+  if (!known) {
+    CountDropped();
+  }
+}
+
+void Conversation::Respond(const ipc::Slot& slot) {
+  const bool last = (slot.flags & ipc::kLast) != 0;
+  if (slot.size == 0 && last) {
+    CountUnless(responders_.SendFinal(slot.id));
+    return;
+  }
+  const auto body = channel_->CopyBody(slot);
+  const ipc::Response response = ipc::DecodeResponse(body);
+  if (response.kind != ipc::ResponseKind::kTensors && response.kind != ipc::ResponseKind::kError) {
+    throw ipc::ProtocolError("the stub process sent a response of kind " +
+                             std::to_string(static_cast<std::uint32_t>(response.kind)));
+  }
+  CountUnless(responders_.Send(slot.id, response, payloads(), last));
 }
 
 void Conversation::LogLine(const ipc::Slot& slot) {
@@ -101,6 +136,9 @@ void Conversation::Wake() noexcept {
   events_wake_.notify_all();
 }
 
-void Conversation::Close() noexcept { calls_.CancelAll(); }
+void Conversation::Close() noexcept {
+  calls_.CancelAll();
+  responders_.FailAll();
+}
 
 }  // namespace tpb::backend

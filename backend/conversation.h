@@ -15,6 +15,7 @@
 #include "backend/bls/calls.h"
 #include "backend/leases.h"
 #include "backend/payloads.h"
+#include "backend/responders.h"
 #include "ipc/channel.h"
 
 namespace tpb::backend {
@@ -44,6 +45,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   [[nodiscard]] ipc::ServerChannel& channel() noexcept { return *channel_; }
   [[nodiscard]] ipc::Arena& arena() noexcept { return *channel_->arena(); }
   Leases& leases() noexcept { return leases_; }
+  Responders& responders() noexcept { return responders_; }
 
   // What outputs of a reply name, until its exchange is settled.
   [[nodiscard]] Payloads payloads() const noexcept { return {*channel_, leases_}; }
@@ -62,7 +64,8 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   // `gone` may have been set: AwaitEvents looks again.
   void Wake() noexcept;
 
-  // Nobody listens on the other side any more: no further calls, those in flight are cancelled.
+  // Nobody listens on the other side any more: no further calls, those in flight are cancelled, and whoever
+  // still waits for responses gets an error.
   void Close() noexcept;
 
   // Messages that named something unknown, and were dropped.
@@ -74,12 +77,15 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
 
   void HandleEvent(const ipc::Slot& slot);
   void LogLine(const ipc::Slot& slot);
+  void Respond(const ipc::Slot& slot);
+  void CountUnless(bool known) noexcept;
 
   const std::string label_;
   const std::chrono::milliseconds events_patience_;
   const std::unique_ptr<ipc::ServerChannel> channel_;
   Leases leases_;
   bls::Calls calls_;
+  Responders responders_;
   std::atomic<std::uint64_t> dropped_{0};
 
   std::mutex events_mutex_;

@@ -97,6 +97,22 @@ void ReadCorrelationId(TRITONBACKEND_Request* request, ipc::Request& message) {
   message.correlation_is_text = true;
 }
 
+// Empty without tracing, or in a core that has none.
+std::string_view TraceContext(TRITONBACKEND_Request* request) noexcept {
+  const auto& api = triton::Api();
+  TRITONSERVER_InferenceTrace* trace = nullptr;
+  const char* context = nullptr;
+  TRITONSERVER_Error* error = api.TRITONBACKEND_RequestTrace(request, &trace);
+  if (error == nullptr && trace != nullptr) {
+    error = api.TRITONSERVER_InferenceTraceContext(trace, &context);
+  }
+  if (error != nullptr) {
+    api.TRITONSERVER_ErrorDelete(error);
+    return {};
+  }
+  return context == nullptr ? std::string_view() : std::string_view(context);
+}
+
 void ReadRequest(TRITONBACKEND_Request* request, Asked& asked) {
   const auto& api = triton::Api();
   ipc::Request& message = asked.message;
@@ -106,6 +122,7 @@ void ReadRequest(TRITONBACKEND_Request* request, Asked& asked) {
   ReadCorrelationId(request, message);
   Check(api.TRITONBACKEND_RequestFlags(request, &message.flags));
   Check(api.TRITONBACKEND_InferenceRequestTimeoutMicroseconds(request, &message.timeout_us));
+  message.trace_context = TraceContext(request);
   std::uint32_t parameters = 0;
   Check(api.TRITONBACKEND_RequestParameterCount(request, &parameters));
   for (std::uint32_t i = 0; i < parameters; ++i) {
@@ -260,7 +277,7 @@ std::uint64_t Inferences(const ipc::Request& request, bool has_batch_dimension) 
 }  // namespace
 
 Gathered Gather(Batch& batch, ipc::Arena& arena, ExchangeLeases& leases, const InstanceFacts& instance,
-                ipc::Writer& body) {
+                std::uint64_t first_response_id, ipc::Writer& body) {
   std::vector<Asked> asked;
   asked.reserve(batch.items().size());
   for (std::size_t i = 0; i < batch.items().size(); ++i) {
@@ -281,6 +298,7 @@ Gathered Gather(Batch& batch, ipc::Arena& arena, ExchangeLeases& leases, const I
   for (Asked& one : asked) {
     gathered.inferences += Inferences(one.message, instance.has_batch_dimension);
     gathered.sent.push_back(one.item);
+    one.message.response_id = first_response_id + one.item;
     message.requests.push_back(std::move(one.message));
   }
   body.Clear();

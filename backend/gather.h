@@ -27,8 +27,9 @@ struct Gathered {
 // lie side by side in request order, each at a multiple of kAlignment, so that pieces of such a size form one
 // array. A request that cannot be passed on (a buffer in GPU memory, a malformed BYTES tensor, a parameter of
 // an unknown type) gets its error here and is left out. Throws ipc::ArenaFull when the rest does not fit, and
-// ipc::Error when the batch as a whole cannot be passed on.
+// ipc::Error when the batch as a whole cannot be passed on. Responses to item `i` go by `first_response_id +
+// i`.
 Gathered Gather(Batch& batch, ipc::Arena& arena, ExchangeLeases& leases, const InstanceFacts& instance,
-                ipc::Writer& body);
+                std::uint64_t first_response_id, ipc::Writer& body);
 
 }  // namespace tpb::backend

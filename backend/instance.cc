@@ -53,6 +53,7 @@ void Instance::Initialize() {
     throw ipc::Error(answer->reply.code, text);
   }
   facts_.has_batch_dimension = answer->reply.max_batch_size > 0;
+  decoupled_ = (answer->reply.flags & ipc::kReplyDecoupled) != 0;
   attachment_->Settle();
 }
 
@@ -106,7 +107,12 @@ void Instance::ProcessOneByOne(Batch& batch) {
 
 void Instance::Exchange(Batch& batch) {
   ExchangeLeases leases(attachment_->leases());
-  const Gathered gathered = Gather(batch, attachment_->arena(), leases, facts_, body_);
+  Responders& responders = attachment_->responders();
+  if (!responders.has_facts()) {
+    responders.SetFacts({.instance_name = facts_.name, .decoupled = IsDecoupled()});
+  }
+  const std::uint64_t first_id = responders.Begin(batch);
+  const Gathered gathered = Gather(batch, attachment_->arena(), leases, facts_, first_id, body_);
   if (gathered.sent.empty()) {
     return;
   }
@@ -115,6 +121,7 @@ void Instance::Exchange(Batch& batch) {
   }
   const auto answer =
       attachment_->Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
+  responders.Settle(batch, gathered.sent, answer ? &answer->reply : nullptr);
   batch.times().compute_end = NowNs();
   if (!answer) {
     throw NotHealthy();
@@ -150,6 +157,9 @@ void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc
     Respond(batch, batch.items()[sent[i]], reply.responses[i], attachment_->payloads(), facts_.name);
   }
 }
+
+// As core says; before it serves the model, while warm-up requests run, as the stub does.
+bool Instance::IsDecoupled() const noexcept { return model_.IsDecoupled().value_or(decoupled_); }
 
 void Instance::CheckReady() const {
   if (attachment_->gone()) {

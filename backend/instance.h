@@ -34,6 +34,7 @@ class Instance {
   void Process(Batch& batch);
   void ProcessOneByOne(Batch& batch);
   void Exchange(Batch& batch);
+  [[nodiscard]] bool IsDecoupled() const noexcept;
   void Answer(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply& reply);
   [[nodiscard]] ipc::Error NotHealthy() const;
 
@@ -41,7 +42,8 @@ class Instance {
   TRITONBACKEND_ModelInstance* const instance_;
   InstanceFacts facts_;
   std::unique_ptr<Attachment> attachment_;
-  ipc::Writer body_;  // of the current message; kept for its memory
+  ipc::Writer body_;        // of the current message; kept for its memory
+  bool decoupled_ = false;  // as the stub says
   bool told_of_large_batches_ = false;
 };
 

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::size_t kMaxSocketMessage = 16384;
 constexpr int kEventsAtOnce = 1024;
+constexpr int kLookForCancelledMs = 5;
 constexpr int kLookAgainMs = 1000;  // without a pidfd, the end of a process is looked for this often
 // Each has a channel of its own: address space, not memory.
 constexpr std::size_t kMaxChildren = 64;
@@ -95,11 +96,26 @@ void Listener::WatchOutput(StubOutput::Stream stream) {
 
 // How long to sleep when nothing happens; -1 for ever.
 int Listener::Patience() const {
-  const int flush = stub_.output.FlushInMs();
-  if (stub_.process.pidfd() >= 0) {
-    return flush;
+  int patience = stub_.output.FlushInMs();
+  const auto at_most = [&patience](int limit) {
+    patience = patience < 0 ? limit : std::min(patience, limit);
+  };
+  if (stub_.process.pidfd() < 0) {
+    at_most(kLookAgainMs);
   }
-  return flush < 0 ? kLookAgainMs : std::min(flush, kLookAgainMs);
+  if (conversation_->responders().IsWatching()) {
+    at_most(kLookForCancelledMs);
+  }
+  return patience;
+}
+
+// Core has no event for a cancellation.
+void Listener::LookForCancelled() noexcept {
+  const auto now = ipc::Deadline::Clock::now();
+  if (now - looked_for_cancelled_ >= std::chrono::milliseconds(kLookForCancelledMs)) {
+    looked_for_cancelled_ = now;
+    conversation_->responders().LookForCancelled();
+  }
 }
 
 void Listener::Listen() {
@@ -108,6 +124,7 @@ void Listener::Listen() {
     const bool more = HandleEvents();
     const bool handled = poller_.Wait(more ? 0 : Patience());
     stub_.output.FlushQuiet();
+    LookForCancelled();
     conversation_->channel().events().Awake();
     for (const auto& [socket, child] : children_) {
       child.conversation->channel().events().Awake();

@@ -68,6 +68,7 @@ class Listener {
   void WatchStub();
   void WatchOutput(StubOutput::Stream stream);
   [[nodiscard]] int Patience() const;
+  void LookForCancelled() noexcept;
   void ReadRest();
   void Salvage() noexcept;
   void NoteEnd();
@@ -89,6 +90,7 @@ class Listener {
   Poller poller_;
   const ipc::UniqueFd stop_;       // an eventfd
   std::map<int, Child> children_;  // by socket
+  ipc::Deadline::Clock::time_point looked_for_cancelled_;
   bool process_ended_ = false;
   bool stopped_ = false;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <utility>
 
 #include "backend/triton_error.h"
@@ -65,6 +66,7 @@ bool WantsAutoComplete(TRITONBACKEND_Model* model) {
 Model::Model(Backend& backend, TRITONBACKEND_Model* model)
     : backend_(backend),
       model_(model),
+      server_(Server(model)),
       name_(Name(model)),
       version_(Version(model)),
       repository_(Repository(model)),
@@ -105,7 +107,7 @@ std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::stri
        .label = label,
        .complain =
            [](const std::string& complaint) { Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, complaint); },
-       .gateway = std::make_shared<bls::Gateway>(Server(model_))});
+       .gateway = std::make_shared<bls::Gateway>(server_)});
 }
 
 std::unique_ptr<MemoryGauges> Model::NewMemoryGauges(const std::string& instance) const {
@@ -123,6 +125,18 @@ ipc::Load Model::LoadMessage(const std::string& config) const {
   load.backend_dir = backend_.directory();
   load.config_json = config;
   return load;
+}
+
+std::optional<bool> Model::IsDecoupled() const noexcept {
+  const auto& api = triton::Api();
+  std::uint32_t flags = 0;
+  TRITONSERVER_Error* error = api.TRITONSERVER_ServerModelTransactionProperties(
+      server_, name_.c_str(), std::strtoll(version_.c_str(), nullptr, 10), &flags, nullptr);
+  if (error != nullptr) {
+    api.TRITONSERVER_ErrorDelete(error);
+    return std::nullopt;
+  }
+  return (flags & TRITONSERVER_TXN_DECOUPLED) != 0;
 }
 
 std::string Model::Config() const {

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "backend/attachment.h"
@@ -30,6 +31,9 @@ class Model {
   // What the metrics page shows of the memory of instance `name`.
   [[nodiscard]] std::unique_ptr<MemoryGauges> NewMemoryGauges(const std::string& instance) const;
 
+  // Whether the model answers requests with any number of responses; nothing before core serves it.
+  [[nodiscard]] std::optional<bool> IsDecoupled() const noexcept;
+
   // The configuration as core has it now, as JSON.
   [[nodiscard]] std::string Config() const;
 
@@ -44,6 +48,7 @@ class Model {
 
   Backend& backend_;  // outlives its models
   TRITONBACKEND_Model* const model_;
+  TRITONSERVER_Server* const server_;
   std::string name_;
   std::string version_;
   std::string repository_;

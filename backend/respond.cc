@@ -1,8 +1,9 @@
 #include "backend/respond.h"
 
 #include <bit>
-#include <utility>
 
+#include "backend/pending_response.h"
+#include "backend/responder.h"
 #include "backend/triton_error.h"
 #include "ipc/bytes.h"
 #include "ipc/copy.h"
@@ -11,32 +12,8 @@
 namespace tpb::backend {
 namespace {
 
-// A response that is deleted unless it has been sent.
-class PendingResponse {
- public:
-  explicit PendingResponse(TRITONBACKEND_Request* request) {
-    Check(triton::Api().TRITONBACKEND_ResponseNew(&response_, request));
-  }
-  PendingResponse(const PendingResponse&) = delete;
-  PendingResponse& operator=(const PendingResponse&) = delete;
-  PendingResponse(PendingResponse&&) = delete;
-  PendingResponse& operator=(PendingResponse&&) = delete;
-  ~PendingResponse() {
-    if (response_ != nullptr) {
-      LogFailure(triton::Api().TRITONBACKEND_ResponseDelete(response_), "Unable to delete a response");
-    }
-  }
-
-  [[nodiscard]] TRITONBACKEND_Response* get() const noexcept { return response_; }
-
-  void Send() {
-    Check(triton::Api().TRITONBACKEND_ResponseSend(std::exchange(response_, nullptr),
-                                                   TRITONSERVER_RESPONSE_COMPLETE_FINAL, nullptr));
-  }
-
- private:
-  TRITONBACKEND_Response* response_ = nullptr;
-};
+constexpr char kNothingSent[] =
+    "execute() returned None for this request, and no response sender has answered it or can.";
 
 std::string Describe(const ipc::Tensor& tensor) { return "output '" + std::string(tensor.name) + "'"; }
 
@@ -114,27 +91,49 @@ void AddParameter(TRITONBACKEND_Response* response, const ipc::Parameter& parame
 void SendTensors(Batch::Item& item, const ipc::Response& answer, const Payloads& payloads,
                  const std::string& instance_name) {
   PendingResponse response(item.request);
-  for (const auto& output : answer.outputs) {
-    AddOutput(response.get(), output, payloads, instance_name);
-  }
-  for (const auto& parameter : answer.parameters) {
-    AddParameter(response.get(), parameter);
-  }
+  FillResponse(response.get(), answer, payloads, instance_name);
   // From here the request has its answer, even if the sending of it fails.
   item.answered = true;
   item.succeeded = true;
-  response.Send();
+  response.Send(TRITONSERVER_RESPONSE_COMPLETE_FINAL, nullptr);
+}
+
+// Of a request that a response sender was used for.
+void RespondBesideSender(Batch::Item& item, const ipc::Response& answer, const Payloads& payloads) {
+  item.responder->Send(answer, payloads, true);
+  item.answered = true;
+  item.succeeded = true;
 }
 
 }  // namespace
 
+void FillResponse(TRITONBACKEND_Response* response, const ipc::Response& answer, const Payloads& payloads,
+                  const std::string& instance_name) {
+  for (const auto& output : answer.outputs) {
+    AddOutput(response, output, payloads, instance_name);
+  }
+  for (const auto& parameter : answer.parameters) {
+    AddParameter(response, parameter);
+  }
+}
+
 void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const Payloads& payloads,
              const std::string& instance_name) {
   const std::string prefix = "Failed to process the request(s) for model '" + instance_name + "', message: ";
+  if (item.open || (item.responder && item.responder->closed())) {
+    item.answered = true;
+    item.succeeded = true;
+    return;
+  }
   switch (answer.kind) {
     case ipc::ResponseKind::kNone:
-      batch.Fail(item, ipc::Code::kInternal,
-                 prefix + "execute() returned None for this request, and nothing was sent to it before.");
+    case ipc::ResponseKind::kOpen:
+      batch.Fail(item, ipc::Code::kInternal, prefix + kNothingSent);
+      return;
+    case ipc::ResponseKind::kReschedule:
+      item.answered = true;
+      item.succeeded = true;
+      item.rescheduled = true;
       return;
     case ipc::ResponseKind::kError:
       batch.Fail(item, answer.code, std::string(answer.text));
@@ -142,6 +141,10 @@ void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const
       return;
     case ipc::ResponseKind::kTensors:
       break;
+  }
+  if (item.responder) {
+    RespondBesideSender(item, answer, payloads);
+    return;
   }
   try {
     SendTensors(item, answer, payloads, instance_name);

@@ -17,8 +17,8 @@ constexpr std::uint64_t kMinArena = std::uint64_t{1} << 20;
 
 std::uint64_t RoundUp(std::uint64_t size, std::uint64_t unit) { return (size + unit - 1) / unit * unit; }
 
-// [control and memory line, rings, call slots][server arena][stub arena], each a whole number of pages, so
-// that the last can be read-only in the server.
+// [control and memory line, rings, call slots, completion line, cancellation words][server arena][stub
+// arena], each a whole number of pages, so that the last can be read-only in the server.
 Layout Plan(std::uint64_t max_bytes, std::uint32_t event_slots, const MemoryRules& memory_rules) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   Layout layout{};
@@ -37,6 +37,10 @@ Layout Plan(std::uint64_t max_bytes, std::uint32_t event_slots, const MemoryRule
   layout.events = place(event_slots);
   layout.calls = {.offset = offset, .size = kCallSlots * sizeof(CallSlot)};
   offset += layout.calls.size;
+  layout.completions = {.offset = offset, .size = sizeof(CompletionLine)};
+  offset += sizeof(CompletionLine);
+  layout.cancellations = {.offset = offset, .size = kCancellationWords * sizeof(CancellationWord)};
+  offset += layout.cancellations.size;
   offset = RoundUp(offset, page);
   const std::uint64_t minimum = offset + 2 * kMinArena;
   if (max_bytes < minimum) {
@@ -79,7 +83,9 @@ void CheckLayout(const Layout& layout) {
                     RingInside(layout, layout.events) &&
                     ExtentInside(layout, layout.control, sizeof(ControlLine)) &&
                     ExtentInside(layout, layout.memory, sizeof(MemoryLine)) &&
-                    ExtentInside(layout, layout.calls, sizeof(CallSlot));
+                    ExtentInside(layout, layout.calls, sizeof(CallSlot)) &&
+                    ExtentInside(layout, layout.completions, sizeof(CompletionLine)) &&
+                    ExtentInside(layout, layout.cancellations, sizeof(CancellationWord));
   if (!fits) {
     throw ProtocolError("the server's hello describes a layout that does not fit its region");
   }
@@ -99,6 +105,15 @@ std::span<std::byte> Part(const Region& region, const Extent& extent, std::uint6
 std::span<CallSlot> CallSlotsOf(const Region& region, const Layout& layout) {
   return {reinterpret_cast<CallSlot*>(region.data() + layout.calls.offset),
           layout.calls.size / sizeof(CallSlot)};
+}
+
+CompletionLine& CompletionLineOf(const Region& region, const Layout& layout) {
+  return *reinterpret_cast<CompletionLine*>(region.data() + layout.completions.offset);
+}
+
+std::span<CancellationWord> CancellationWordsOf(const Region& region, const Layout& layout) {
+  return {reinterpret_cast<CancellationWord*>(region.data() + layout.cancellations.offset),
+          layout.cancellations.size / sizeof(CancellationWord)};
 }
 
 MemoryLine& MemoryLineOf(const Region& region, const Layout& layout) {
@@ -141,6 +156,12 @@ ControlLine& ServerChannel::control() noexcept {
 
 std::span<CallSlot> ServerChannel::calls() noexcept { return CallSlotsOf(*region_, layout_); }
 
+CompletionLine& ServerChannel::completions() noexcept { return CompletionLineOf(*region_, layout_); }
+
+std::span<CancellationWord> ServerChannel::cancellations() noexcept {
+  return CancellationWordsOf(*region_, layout_);
+}
+
 Arena::Usage ServerChannel::StubUsage() const noexcept {
   const MemoryLine& line = MemoryLineOf(*region_, layout_);
   const std::uint64_t limit = layout_.stub_arena.size;
@@ -180,6 +201,12 @@ const ControlLine& StubChannel::control() const noexcept {
 }
 
 std::span<CallSlot> StubChannel::calls() noexcept { return CallSlotsOf(*region_, layout_); }
+
+CompletionLine& StubChannel::completions() noexcept { return CompletionLineOf(*region_, layout_); }
+
+std::span<CancellationWord> StubChannel::cancellations() noexcept {
+  return CancellationWordsOf(*region_, layout_);
+}
 
 std::vector<std::byte> StubChannel::CopyBody(const Slot& slot) const {
   CheckMessageSize(slot);

@@ -42,6 +42,8 @@ class ServerChannel {
   RingConsumer& events() noexcept { return events_; }
   ControlLine& control() noexcept;
   std::span<CallSlot> calls() noexcept;
+  CompletionLine& completions() noexcept;
+  std::span<CancellationWord> cancellations() noexcept;
   [[nodiscard]] const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
 
   // What the stub says of its arena, at most as much as that has.
@@ -81,6 +83,8 @@ class StubChannel {
   [[nodiscard]] const MemoryRules& memory_rules() const noexcept { return layout_.memory_rules; }
   [[nodiscard]] std::uint64_t ServerArenaSize() const noexcept { return layout_.server_arena.size; }
   std::span<CallSlot> calls() noexcept;
+  CompletionLine& completions() noexcept;
+  std::span<CancellationWord> cancellations() noexcept;
   [[nodiscard]] const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
   [[nodiscard]] const std::shared_ptr<Region>& region() const noexcept { return region_; }
 

@@ -24,6 +24,8 @@ class Writer {
   }
   void PutString(std::string_view text);
   void PutNumbers(std::span<const std::int64_t> numbers);
+  // What another writer has written.
+  void PutEncoded(std::span<const std::byte> bytes) { Append(bytes.data(), bytes.size()); }
 
   void Clear() noexcept { buffer_.clear(); }
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return buffer_; }

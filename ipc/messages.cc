@@ -81,6 +81,8 @@ Parameter DecodeParameter(Reader& reader) {
 void EncodeRequest(const Request& request, Writer& writer) {
   writer.Put(RequestRecord{.correlation_id = request.correlation_id,
                            .timeout_us = request.timeout_us,
+                           .priority = request.priority,
+                           .response_id = request.response_id,
                            .flags = request.flags,
                            .correlation_is_text = request.correlation_is_text ? 1U : 0U,
                            .input_count = Count(request.inputs.size()),
@@ -89,6 +91,7 @@ void EncodeRequest(const Request& request, Writer& writer) {
                            .reserved = 0});
   writer.PutString(request.id);
   writer.PutString(request.correlation_text);
+  writer.PutString(request.trace_context);
   for (const auto name : request.requested_outputs) {
     writer.PutString(name);
   }
@@ -105,10 +108,13 @@ Request DecodeRequest(Reader& reader) {
   Request request;
   request.correlation_id = record.correlation_id;
   request.timeout_us = record.timeout_us;
+  request.priority = record.priority;
+  request.response_id = record.response_id;
   request.flags = record.flags;
   request.correlation_is_text = record.correlation_is_text != 0;
   request.id = reader.GetString();
   request.correlation_text = reader.GetString();
+  request.trace_context = reader.GetString();
   for (std::uint32_t i = CheckCount(record.requested_output_count, "requested outputs"); i > 0; --i) {
     request.requested_outputs.push_back(reader.GetString());
   }
@@ -137,7 +143,7 @@ void EncodeResponse(const Response& response, Writer& writer) {
 
 Response DecodeResponse(Reader& reader) {
   const auto record = reader.Get<ResponseRecord>();
-  if (record.kind > static_cast<std::uint32_t>(ResponseKind::kError)) {
+  if (record.kind > static_cast<std::uint32_t>(ResponseKind::kReschedule)) {
     throw ProtocolError("a response of kind " + std::to_string(record.kind));
   }
   Response response;
@@ -215,7 +221,7 @@ void Encode(const Reply& message, Writer& writer) {
                          .response_count = Count(message.responses.size()),
                          .kept_count = Count(message.kept.size()),
                          .max_batch_size = message.max_batch_size,
-                         .reserved = 0});
+                         .flags = message.flags});
   writer.PutString(message.text);
   for (const auto lease : message.kept) {
     writer.Put(lease);
@@ -232,6 +238,7 @@ Reply DecodeReply(std::span<const std::byte> bytes) {
   message.failed = record.failed != 0;
   message.code = CodeFromWire(record.code);
   message.max_batch_size = record.max_batch_size;
+  message.flags = record.flags;
   message.text = reader.GetString();
   for (std::uint32_t i = CheckCount(record.kept_count, "kept leases"); i > 0; --i) {
     message.kept.push_back(reader.Get<std::uint64_t>());
@@ -243,8 +250,20 @@ Reply DecodeReply(std::span<const std::byte> bytes) {
   return message;
 }
 
+void Encode(const Response& message, Writer& writer) { EncodeResponse(message, writer); }
+
+Response DecodeResponse(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  Response message = DecodeResponse(reader);
+  reader.ExpectEnd();
+  return message;
+}
+
 void Encode(const Call& message, Writer& writer) {
-  writer.Put(CallRecord{.model_version = message.model_version, .slot = message.slot, .reserved = 0});
+  writer.Put(CallRecord{.model_version = message.model_version,
+                        .parent = message.parent,
+                        .slot = message.slot,
+                        .flags = message.flags});
   writer.PutString(message.model_name);
   EncodeRequest(message.request, writer);
 }
@@ -254,7 +273,9 @@ Call DecodeCall(std::span<const std::byte> bytes) {
   const auto record = reader.Get<CallRecord>();
   Call message;
   message.model_version = record.model_version;
+  message.parent = record.parent;
   message.slot = record.slot;
+  message.flags = record.flags;
   message.model_name = reader.GetString();
   message.request = DecodeRequest(reader);
   reader.ExpectEnd();
@@ -262,15 +283,32 @@ Call DecodeCall(std::span<const std::byte> bytes) {
 }
 
 void Encode(const CallAnswer& message, Writer& writer) {
+  writer.Put(
+      CallAnswerRecord{.response_count = Count(message.responses.size()), .last = message.last ? 1U : 0U});
   EncodeLeases(message.leases, writer);
-  EncodeResponse(message.response, writer);
+  for (const auto& response : message.responses) {
+    EncodeResponse(response, writer);
+  }
+}
+
+void EncodeCallAnswer(const std::vector<LeaseRecord>& leases,
+                      std::span<const std::vector<std::byte>> responses, bool last, Writer& writer) {
+  writer.Put(CallAnswerRecord{.response_count = Count(responses.size()), .last = last ? 1U : 0U});
+  EncodeLeases(leases, writer);
+  for (const auto& response : responses) {
+    writer.PutEncoded(response);
+  }
 }
 
 CallAnswer DecodeCallAnswer(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   CallAnswer message;
+  const auto record = reader.Get<CallAnswerRecord>();
+  message.last = record.last != 0;
   message.leases = DecodeLeases(reader);
-  message.response = DecodeResponse(reader);
+  for (std::uint32_t i = CheckCount(record.response_count, "responses"); i > 0; --i) {
+    message.responses.push_back(DecodeResponse(reader));
+  }
   reader.ExpectEnd();
   return message;
 }

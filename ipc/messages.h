@@ -40,7 +40,10 @@ struct Request {
   std::uint64_t correlation_id = 0;
   bool correlation_is_text = false;
   std::uint64_t timeout_us = 0;
+  std::uint64_t priority = 0;     // of a call
+  std::uint64_t response_id = 0;  // of an Execute: what responses to this request are sent under
   std::uint32_t flags = 0;
+  std::string_view trace_context;  // of an Execute: OpenTelemetry's, as JSON; empty for none
   std::vector<std::string_view> requested_outputs;
   std::vector<Parameter> parameters;
   std::vector<Tensor> inputs;
@@ -81,6 +84,7 @@ struct Reply {
   Code code = Code::kInternal;
   std::string_view text;
   std::uint32_t max_batch_size = 0;  // to kInitialize: of the model's configuration
+  std::uint32_t flags = 0;           // to kInitialize: ReplyFlag
   std::vector<std::uint64_t> kept;   // leases of this exchange that the stub goes on holding
   std::vector<Response> responses;
 };
@@ -90,14 +94,17 @@ struct Reply {
 struct Call {
   std::string_view model_name;
   std::int64_t model_version = -1;
+  std::uint64_t parent = 0;  // response_id of the request whose trace this belongs to
   std::uint32_t slot = 0;
+  std::uint32_t flags = 0;  // CallFlag
   Request request;
 };
 
 // What the body of an answered CallSlot says. Its blocks are the stub's until it releases them.
 struct CallAnswer {
   std::vector<LeaseRecord> leases;
-  Response response;
+  std::vector<Response> responses;
+  bool last = true;  // of its call
 };
 
 // kLog: one line for the server's log.
@@ -111,14 +118,19 @@ struct LogLine {
 void Encode(const Execute& message, Writer& writer);
 void Encode(const Load& message, Writer& writer);
 void Encode(const Reply& message, Writer& writer);
+void Encode(const Response& message, Writer& writer);  // kRespond
 void Encode(const Call& message, Writer& writer);
 void Encode(const CallAnswer& message, Writer& writer);
+// The same from responses that were encoded before.
+void EncodeCallAnswer(const std::vector<LeaseRecord>& leases,
+                      std::span<const std::vector<std::byte>> responses, bool last, Writer& writer);
 void Encode(const LogLine& message, Writer& writer);
 
 // Throw ProtocolError for anything that is not exactly one message of that kind.
 Execute DecodeExecute(std::span<const std::byte> bytes);
 Load DecodeLoad(std::span<const std::byte> bytes);
 Reply DecodeReply(std::span<const std::byte> bytes);
+Response DecodeResponse(std::span<const std::byte> bytes);
 Call DecodeCall(std::span<const std::byte> bytes);
 CallAnswer DecodeCallAnswer(std::span<const std::byte> bytes);
 LogLine DecodeLogLine(std::span<const std::byte> bytes);

@@ -59,6 +59,12 @@ void RingProducer::Reclaim() {
   ReclaimLocked();
 }
 
+bool RingProducer::AllTaken() {
+  const std::scoped_lock lock(mutex_);
+  ReclaimLocked();
+  return head_seen_ == tail_;
+}
+
 void RingProducer::ReclaimLocked() {
   // Pairs with the release store of head in RingConsumer::Advance: the consumer has done reading.
   const std::uint32_t head = control_.consumer.head.load(std::memory_order_acquire);

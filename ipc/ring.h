@@ -35,6 +35,9 @@ class RingProducer {
   // Frees what the consumer has given back since. TryPush does so too.
   void Reclaim();
 
+  // Frees as Reclaim() does; true when the consumer has given everything back.
+  bool AllTaken();
+
   // Messages pushed so far.
   [[nodiscard]] std::uint64_t pushed() const noexcept { return pushed_.load(std::memory_order_acquire); }
 

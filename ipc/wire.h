@@ -8,7 +8,7 @@
 
 namespace tpb::ipc {
 
-inline constexpr std::uint32_t kWireVersion = 2;
+inline constexpr std::uint32_t kWireVersion = 3;
 
 // Payloads of tensors, and blocks in general, start at multiples of this.
 inline constexpr std::uint64_t kAlignment = 64;
@@ -51,11 +51,16 @@ enum class MessageKind : std::uint32_t {
   kCall = 33,
   kLog = 34,
   kGaveBack = 35,
+  kRespond = 36,     // a response sender's; `id`: of the request
+  kAbandon = 37,     // nobody can answer that request any more
+  kWatch = 38,       // tell in cancellation word `offset` whether that request is cancelled
+  kTaken = 39,       // the answer in the slot of call `id` was taken, and `more` was set
+  kCancelCall = 40,  // give call `id` up
 };
 
 struct Slot {
   std::uint32_t kind;         // MessageKind
-  std::uint32_t reserved;     // 0
+  std::uint32_t flags;        // kLast or 0
   std::uint64_t id;           // names the exchange or call; never reused in a channel. kRelease: the lease
   std::uint64_t offset;       // body: where it starts in the sender's arena ...
   std::uint64_t size;         // ... and its bytes; 0 = no body
@@ -63,6 +68,9 @@ struct Slot {
   std::uint64_t unused[3];    // 0
 };
 static_assert(sizeof(Slot) == 64 && std::is_trivially_copyable_v<Slot>);
+
+// kRespond: the last response to its request. kCancelCall: nobody waits for the answers any more.
+inline constexpr std::uint32_t kLast = 1;
 
 // --- Control line and call slots
 // --------------------------------------------------------------------------------------
@@ -82,8 +90,8 @@ struct alignas(64) MemoryLine {
 static_assert(sizeof(MemoryLine) == 64 && std::is_standard_layout_v<MemoryLine>);
 
 // Where a thread of the stub that called another model waits for the answer. The stub chooses a free slot and
-// names it in its call; from then until `answered` is 1 the slot is the server's, afterwards the stub's
-// again.
+// names it in its call; from then until `answered` is 1 the slot is the server's. The stub takes the answer
+// and, unless it is the last one, stores 0: then the slot is the server's again, for the next answer.
 struct alignas(64) CallSlot {
   std::atomic<std::uint32_t> answered;  // futex word
   std::atomic<std::uint32_t> waiting;   // 1 while the caller sleeps or is about to
@@ -91,12 +99,24 @@ struct alignas(64) CallSlot {
   std::uint64_t lease;                  // of the block that holds the body
   std::uint64_t offset;                 // the body, in the server's arena
   std::uint64_t size;
-  std::uint32_t no_room;   // 1: the server's arena had no room for an answer, and there is no body ...
-  std::uint32_t reserved;  // 0
-  std::uint64_t wanted;    // ... of this many bytes
+  std::uint32_t no_room;  // 1: the server's arena had no room for an answer, and there is no body ...
+  std::atomic<std::uint32_t> more;  // 1: whoever takes this answer sends a kTaken, for the next
+  std::uint64_t wanted;             // ... of this many bytes
 };
 static_assert(sizeof(CallSlot) == 64 && std::is_standard_layout_v<CallSlot>);
 inline constexpr std::uint32_t kCallSlots = 1024;
+
+// Rung with each answer to a call that nobody sleeps for in its slot.
+struct alignas(64) CompletionLine {
+  std::atomic<std::uint32_t> answers;  // futex word; grows
+  std::atomic<std::uint32_t> waiting;  // 1 while the stub's thread for those sleeps or is about to
+};
+static_assert(sizeof(CompletionLine) == 64 && std::is_standard_layout_v<CompletionLine>);
+
+// Bits 2 to 31 are the low bits of a request's id, bits 0 and 1 say what was said of it:
+// 1 not cancelled, 2 cancelled. Only the server writes it.
+using CancellationWord = std::atomic<std::uint32_t>;
+inline constexpr std::uint32_t kCancellationWords = 4096;
 
 // The numbers of TRITONSERVER_LogLevel.
 enum class LogLevel : std::uint32_t { kInfo = 0, kWarning = 1, kError = 2, kVerbose = 3 };
@@ -149,9 +169,11 @@ inline constexpr MemoryRules kDefaultMemoryRules{.pool_bytes = std::uint64_t{1} 
 // never read from shared memory.
 struct Layout {
   std::uint64_t region_size;
-  Extent control;  // a ControlLine
-  Extent memory;   // a MemoryLine
-  Extent calls;    // CallSlots
+  Extent control;        // a ControlLine
+  Extent memory;         // a MemoryLine
+  Extent calls;          // CallSlots
+  Extent completions;    // a CompletionLine
+  Extent cancellations;  // cancellation words, 4 bytes each
   RingExtent work;
   RingExtent replies;
   RingExtent events;
@@ -159,7 +181,7 @@ struct Layout {
   Extent stub_arena;
   MemoryRules memory_rules;
 };
-static_assert(sizeof(Layout) == 160 && std::is_trivially_copyable_v<Layout>);
+static_assert(sizeof(Layout) == 192 && std::is_trivially_copyable_v<Layout>);
 
 // The answer, with three descriptors: the region's memfd, the eventfd that is the events ring's doorbell, and
 // a pidfd of the server (or, where the kernel has none, the memfd again: then the socket's end-of-file alone
@@ -171,7 +193,7 @@ struct ServerHello {
   char package_version[32];
   Layout layout;
 };
-static_assert(sizeof(ServerHello) == 208 && std::is_trivially_copyable_v<ServerHello>);
+static_assert(sizeof(ServerHello) == 240 && std::is_trivially_copyable_v<ServerHello>);
 inline constexpr int kServerHelloDescriptors = 3;
 
 // --- Message bodies
@@ -207,6 +229,8 @@ static_assert(sizeof(TensorRecord) == 48 && std::is_trivially_copyable_v<TensorR
 struct RequestRecord {
   std::uint64_t correlation_id;       // when it is a number
   std::uint64_t timeout_us;           // 0 = none
+  std::uint64_t priority;             // kCall: 0 = the model's default
+  std::uint64_t response_id;          // kExecute: what responses to this request are sent under
   std::uint32_t flags;                // TRITONSERVER_RequestFlag
   std::uint32_t correlation_is_text;  // 0 or 1
   std::uint32_t input_count;
@@ -214,7 +238,7 @@ struct RequestRecord {
   std::uint32_t parameter_count;
   std::uint32_t reserved;  // 0
 };
-static_assert(sizeof(RequestRecord) == 40 && std::is_trivially_copyable_v<RequestRecord>);
+static_assert(sizeof(RequestRecord) == 56 && std::is_trivially_copyable_v<RequestRecord>);
 
 // The numbers of TRITONSERVER_ParameterType.
 enum class ParameterType : std::uint32_t { kString = 0, kInt = 1, kBool = 2, kDouble = 3 };
@@ -226,10 +250,16 @@ struct ParameterRecord {
 };
 static_assert(sizeof(ParameterRecord) == 16 && std::is_trivially_copyable_v<ParameterRecord>);
 
+enum ReplyFlag : std::uint32_t {
+  kReplyDecoupled = 1,  // the model's transaction policy
+};
+
 enum class ResponseKind : std::uint32_t {
-  kNone = 0,     // the model gave None for this request
+  kNone = 0,     // in a reply: nothing beside what a response sender has sent. In an answer: a stream's end
   kTensors = 1,  // outputs follow
   kError = 2,    // code and text follow
+  kOpen = 3,     // in a reply: a response sender may still send
+  kReschedule = 4,  // in a reply: core is to give the request to the model again
 };
 
 struct ResponseRecord {
@@ -246,16 +276,29 @@ struct ReplyRecord {
   std::uint32_t response_count;
   std::uint32_t kept_count;      // leases that outlive this exchange
   std::uint32_t max_batch_size;  // to kInitialize: of the model's configuration; else 0
-  std::uint32_t reserved;        // 0
+  std::uint32_t flags;           // to kInitialize: ReplyFlag; else 0
 };
 static_assert(sizeof(ReplyRecord) == 24 && std::is_trivially_copyable_v<ReplyRecord>);
 
 struct CallRecord {
   std::int64_t model_version;  // -1: the server chooses
+  std::uint64_t parent;        // response_id of the request whose trace this belongs to; 0 = none
   std::uint32_t slot;          // where the caller waits
-  std::uint32_t reserved;      // 0
+  std::uint32_t flags;         // CallFlag
 };
-static_assert(sizeof(CallRecord) == 16 && std::is_trivially_copyable_v<CallRecord>);
+static_assert(sizeof(CallRecord) == 24 && std::is_trivially_copyable_v<CallRecord>);
+
+enum CallFlag : std::uint32_t {
+  kCallDecoupled = 1,  // any number of responses
+  kCallRings = 2,      // answers ring the CompletionLine
+  kCallBlocks = 4,     // the thread that executes does nothing else until this is answered
+};
+
+struct CallAnswerRecord {
+  std::uint32_t response_count;
+  std::uint32_t last;  // 1: the last answer to its call, and the slot is the stub's
+};
+static_assert(sizeof(CallAnswerRecord) == 8 && std::is_trivially_copyable_v<CallAnswerRecord>);
 
 struct LogRecord {
   std::uint32_t level;  // LogLevel

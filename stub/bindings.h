@@ -8,6 +8,8 @@ namespace tpb::stub {
 void BindErrors(pybind11::module_& module);
 void BindTensor(pybind11::module_& module);
 void BindRequest(pybind11::module_& module);
+void BindResponseSender(pybind11::module_& module);
+void BindBls(pybind11::module_& module);
 void BindResponse(pybind11::module_& module);
 void BindBytes(pybind11::module_& module);
 void BindLogger(pybind11::module_& module);

@@ -1,18 +1,11 @@
 #include "stub/bls.h"
 
-#include <chrono>
 #include <optional>
-#include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
-#include "ipc/codec.h"
 #include "ipc/error.h"
-#include "ipc/messages.h"
+#include "ipc/wire.h"
 #include "stub/connection.h"
-#include "stub/gil.h"
-#include "stub/responses.h"
 
 namespace tpb::stub {
 namespace {
@@ -20,158 +13,104 @@ namespace {
 using ipc::Code;
 using ipc::Error;
 
-constexpr std::chrono::milliseconds kLookForSlot{1};
-
-// A call slot, for one call.
-class SlotHolder {
- public:
-  // Waits while all are in use; without the GIL.
-  explicit SlotHolder(Connection& connection) : connection_(connection), index_(Take(connection)) {}
-  SlotHolder(const SlotHolder&) = delete;
-  SlotHolder& operator=(const SlotHolder&) = delete;
-  SlotHolder(SlotHolder&&) = delete;
-  SlotHolder& operator=(SlotHolder&&) = delete;
-  // A slot without an answer may still get one: it is never used again.
-  ~SlotHolder() {
-    if (answered_) {
-      connection_.call_slots().GiveBack(index_);
-    }
-  }
-
-  [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
-  void SetAnswered() noexcept { answered_ = true; }
-
- private:
-  static std::uint32_t Take(Connection& connection) {
-    while (true) {
-      if (const auto index = connection.call_slots().Take()) {
-        return *index;
-      }
-      if (connection.Gone()) {
-        throw Error(Code::kUnavailable, "the server is gone");
-      }
-      std::this_thread::sleep_for(kLookForSlot);
-    }
-  }
-
-  Connection& connection_;
-  const std::uint32_t index_;
-  bool answered_ = false;
-};
-
-// The inputs as they are now. `blocks` holds the copies, `answers` what passes through: until the call is
-// answered.
-struct Inputs {
-  std::vector<Answer> answers;  // one, whose outputs are the inputs
-  std::vector<ipc::Block> blocks;
-};
-
-Inputs Snapshot(const InferenceRequest& request, Connection& connection) {
-  Inputs inputs;
-  Answer& all = inputs.answers.emplace_back();
-  all.outputs.reserve(request.inputs().size());
-  for (const auto& tensor : request.inputs()) {
-    Output& output = all.outputs.emplace_back();
-    output.name = tensor->name();
-    if (auto lent = tensor->Lend(*connection.book()); lent) {
-      output.payload = std::move(*lent);
-      output.passed_through = output.payload.lease.get();
-    } else {
-      output.payload = tensor->Contents();
-    }
-  }
-  inputs.blocks = CopyOutputs(*connection.channel().arena(), inputs.answers);
-  return inputs;
+// Throws Error outside of execute; so does a server that refuses a forked child, with another code.
+std::shared_ptr<Connection> AllowedConnection() {
+  auto connection = Connection::Current();
+  return connection && connection->calls_allowed() ? connection : nullptr;
 }
 
-ipc::Posted Exchange(Connection& connection, ipc::Call& call) {
-  const GilReleased no_gil;
-  SlotHolder holder(connection);
-  call.slot = holder.index();
-  ipc::Writer body;
-  ipc::Encode(call, body);
-  ipc::Slot event{};
-  event.kind = static_cast<std::uint32_t>(ipc::MessageKind::kCall);
-  event.id = connection.NextCallId();
-  auto blocks = ipc::PutBody(*connection.channel().arena(), body.bytes(), event);
-  connection.PushEvent(event, blocks);
-  const auto posted =
-      connection.call_slots().Await(holder.index(), event.id, [&] { return connection.Gone(); });
-  if (!posted) {
-    throw Error(Code::kUnavailable, "the server is gone");
-  }
-  holder.SetAnswered();
-  return *posted;
+[[noreturn]] void RefuseOutsideExecute() {
+  throw Error(Code::kInternal, "BLS is only supported during the 'execute' function.");
 }
 
-std::shared_ptr<InferenceResponse> Failed(Code code, std::string text) {
-  return std::make_shared<InferenceResponse>(std::vector<std::shared_ptr<Tensor>>(),
-                                             std::make_shared<TritonError>(std::move(text), code),
-                                             Parameters());
-}
-
-// The block of the answer's body, for as long as it is read.
-std::shared_ptr<Lease> TakeLease(Connection& connection, const ipc::LeaseRecord& record) {
-  auto lease = std::make_shared<Lease>(connection.book(), record);
-  lease->Keep();  // the server waits for its release
-  return lease;
-}
-
-std::shared_ptr<InferenceResponse> ReadResponse(Connection& connection, const ipc::Posted& posted) {
-  if (posted.no_room) {
-    throw Error(Code::kInternal,
-                "Failed to increase the shared memory pool size: the server's side has no "
-                "room for an answer of " +
-                    std::to_string(posted.wanted) +
-                    " bytes. Let go of tensors that the model keeps, or raise "
-                    "--backend-config=python,shm-max-byte-size");
-  }
-  const auto body =
-      TakeLease(connection, {.lease = posted.lease, .offset = posted.offset, .size = posted.size});
-  const std::vector<std::byte> copy(body->bytes().begin(), body->bytes().end());
-  const ipc::CallAnswer answer = ipc::DecodeCallAnswer(copy);
-  std::vector<std::shared_ptr<Lease>> leases;
-  for (const auto& record : answer.leases) {
-    leases.push_back(TakeLease(connection, record));
-  }
-  const ipc::Response& response = answer.response;
-  if (response.kind != ipc::ResponseKind::kTensors) {
-    return Failed(response.code, std::string(response.text));
-  }
-  return std::make_shared<InferenceResponse>(MakeTensors(response.outputs, leases), nullptr,
-                                             ParametersFromWire(response.parameters));
-}
-
-std::shared_ptr<InferenceResponse> Run(const InferenceRequest& request, Connection& connection) {
-  Inputs inputs = Snapshot(request, connection);
-  ipc::Call call = request.ToCall();
-  for (const auto& input : inputs.answers.front().outputs) {
-    call.request.inputs.push_back(ToWire(input));
-  }
-  const ipc::Posted posted = Exchange(connection, call);
-  inputs.blocks.clear();
-  return ReadResponse(connection, posted);
-}
-
-}  // namespace
-
-std::shared_ptr<InferenceResponse> RunInference(const InferenceRequest& request) {
+// Runs `work` with a connection; its Error is given to `failed`.
+template <typename Work, typename Failed>
+auto WithConnection(Work&& work, Failed&& failed) {
   std::optional<Error> failure;
-  bool allowed = true;
   try {
-    const auto connection = Connection::Current();
-    allowed = connection && connection->calls_allowed();
-    if (allowed) {
-      return Run(request, *connection);
+    if (const auto connection = AllowedConnection()) {
+      return work(connection);
     }
   } catch (const Error& error) {
     failure = error;
   }
-  if (!allowed) {
-    throw Error(Code::kInternal, "BLS is only supported during the 'execute' function.");
+  if (!failure) {
+    RefuseOutsideExecute();
   }
-  return Failed(failure->code(),
-                "Model " + request.model_name() + " - Error when running inference: " + failure->message());
+  return failed(*failure);
+}
+
+std::uint32_t Blocks() noexcept { return Connection::IsServingHere() ? ipc::kCallBlocks : 0; }
+
+}  // namespace
+
+std::shared_ptr<InferenceResponse> NoInference(const InferenceRequest& request, const Error& error) {
+  return FailedResponse(
+      error.code(), "Model " + request.model_name() + " - Error when running inference: " + error.message());
+}
+
+std::shared_ptr<InferenceResponse> RunInference(const InferenceRequest& request) {
+  return WithConnection(
+      [&](const std::shared_ptr<Connection>& connection) {
+        PendingCall call(request, connection, Blocks());
+        call.Send();
+        while (!call.done()) {
+          call.Wait();
+          call.Poll();
+        }
+        if (call.responses().empty()) {
+          throw Error(Code::kInternal, "Unexpected empty response.");
+        }
+        return call.responses().front();
+      },
+      [&](const Error& error) { return NoInference(request, error); });
+}
+
+std::shared_ptr<ResponseIterator> StreamInference(const InferenceRequest& request) {
+  return WithConnection(
+      [&](const std::shared_ptr<Connection>& connection) {
+        auto call = std::make_shared<PendingCall>(request, connection, ipc::kCallDecoupled | Blocks());
+        call->Send();
+        return std::make_shared<ResponseIterator>(std::move(call));
+      },
+      [&](const Error& error) { return std::make_shared<ResponseIterator>(NoInference(request, error)); });
+}
+
+Prepared PrepareInference(const InferenceRequest& request, bool decoupled) {
+  return WithConnection(
+      [&](const std::shared_ptr<Connection>& connection) {
+        const std::uint32_t flags = ipc::kCallRings | (decoupled ? ipc::kCallDecoupled : 0U);
+        return Prepared{.connection = connection,
+                        .call = std::make_shared<PendingCall>(request, connection, flags),
+                        .failure = nullptr};
+      },
+      [&](const Error& error) {
+        return Prepared{.connection = nullptr, .call = nullptr, .failure = NoInference(request, error)};
+      });
+}
+
+std::shared_ptr<InferenceResponse> ResponseIterator::Next() {
+  while (next_ >= responses().size()) {
+    if (!call_ || call_->done()) {
+      ended_ = true;
+      return nullptr;
+    }
+    call_->Wait();
+    call_->Poll();
+  }
+  return responses()[next_++];
+}
+
+void ResponseIterator::RewindAtEnd() noexcept {
+  if (std::exchange(ended_, false)) {
+    next_ = 0;
+  }
+}
+
+void ResponseIterator::Cancel() {
+  if (call_) {
+    call_->Cancel();
+  }
 }
 
 }  // namespace tpb::stub

@@ -51,6 +51,8 @@ Connection::Connection(ipc::UniqueFd socket, ipc::Welcome welcome, std::shared_p
       channel_(ipc::StubChannel::Attach(std::move(welcome))),
       book_(std::make_shared<LeaseBook>(channel_)),
       call_slots_(channel_->calls()),
+      cancellation_words_(channel_->cancellations()),
+      completions_(channel_->completions()),
       calls_allowed_(calls_allowed ? std::move(calls_allowed) : std::make_shared<SharedFlag>()) {}
 
 Connection::~Connection() {
@@ -91,6 +93,8 @@ std::shared_ptr<Connection> Connection::Current() {
   }
   return *line;
 }
+
+bool Connection::IsServingHere() noexcept { return served_here != nullptr; }
 
 Connection::Serving::Serving(std::shared_ptr<Connection> connection) {
   served_here = served.emplace_back(std::make_shared<Line>(std::move(connection)));

@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "ipc/call_slots.h"
+#include "ipc/cancellation.h"
 #include "ipc/channel.h"
 #include "ipc/handshake.h"
 #include "ipc/unique_fd.h"
 #include "stub/fork.h"
 #include "stub/lease.h"
+#include "stub/orphans.h"
 #include "stub/shared_flag.h"
 
 namespace tpb::stub {
@@ -33,6 +35,9 @@ class Connection {
   [[nodiscard]] const std::shared_ptr<ipc::StubChannel>& shared_channel() const noexcept { return channel_; }
   [[nodiscard]] const std::shared_ptr<LeaseBook>& book() const noexcept { return book_; }
   [[nodiscard]] ipc::CallSlots& call_slots() noexcept { return call_slots_; }
+  [[nodiscard]] ipc::CancellationWords& cancellation_words() noexcept { return cancellation_words_; }
+  [[nodiscard]] ipc::Completions& completions() noexcept { return completions_; }
+  [[nodiscard]] Orphans& orphans() noexcept { return orphans_; }
   [[nodiscard]] bool InForkedChild() const noexcept { return birthplace_.InForkedChild(); }
 
   // The server is gone.
@@ -58,6 +63,9 @@ class Connection {
   // opened when it is first asked for. With the GIL held. Throws Error when the server refuses.
   static std::shared_ptr<Connection> Current();
 
+  // The calling thread serves an instance: while it waits, that executes nothing.
+  static bool IsServingHere() noexcept;
+
   // Says which connection the calling thread serves, for as long as it lives. With the GIL held.
   class Serving {
    public:
@@ -75,9 +83,12 @@ class Connection {
   const std::shared_ptr<ipc::StubChannel> channel_;  // shared with the book and the log
   const std::shared_ptr<LeaseBook> book_;            // shared with the leases
   ipc::CallSlots call_slots_;
+  ipc::CancellationWords cancellation_words_;
+  ipc::Completions completions_;
   std::atomic<bool> gone_{false};
   const std::shared_ptr<SharedFlag> calls_allowed_;  // shared with the connections of forked children
   std::atomic<std::uint64_t> next_call_{1};
+  Orphans orphans_{*this};
 };
 
 }  // namespace tpb::stub

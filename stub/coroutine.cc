@@ -11,29 +11,26 @@ bool EventLoop::IsAwaitable(py::handle object) noexcept {
   return methods != nullptr && methods->am_await != nullptr;
 }
 
-py::object EventLoop::Run(const py::object& awaitable) {
+void EventLoop::Start() {
   if (!loop_) {
-    loop_ = py::module_::import("asyncio").attr("new_event_loop")();
+    loop_ = py::module_::import("triton_python_backend_utils._event_loop").attr("EventLoop")();
   }
-  return loop_.attr("run_until_complete")(awaitable);
+}
+
+py::object EventLoop::Run(const py::object& awaitable) {
+  Start();
+  return loop_.attr("run")(awaitable);
+}
+
+void EventLoop::Submit(const py::object& awaitable, const py::object& done) {
+  Start();
+  loop_.attr("submit")(awaitable, done);
 }
 
 void EventLoop::Close() {
-  if (!loop_) {
-    return;
+  if (const py::object loop = std::exchange(loop_, py::object())) {
+    loop.attr("close")();
   }
-  const py::object loop = std::exchange(loop_, py::object());
-  const py::module_ asyncio = py::module_::import("asyncio");
-  const py::object running = asyncio.attr("all_tasks")(loop);
-  for (const auto& task : running) {
-    task.attr("cancel")();
-  }
-  if (py::len(running) != 0) {
-    const py::object all = asyncio.attr("gather")(*py::tuple(running), py::arg("return_exceptions") = true);
-    loop.attr("run_until_complete")(all);
-  }
-  loop.attr("run_until_complete")(loop.attr("shutdown_asyncgens")());
-  loop.attr("close")();
 }
 
 }  // namespace tpb::stub

@@ -46,6 +46,19 @@ void LeaseBook::Release(std::uint64_t lease, std::size_t size) noexcept {
   }
 }
 
+void LeaseBook::Note(const ipc::Slot& event) noexcept {
+  if (birthplace_.InForkedChild()) {
+    return;
+  }
+  try {
+    const std::scoped_lock lock(mutex_);
+    notes_.push_back(event);
+    FlushLocked();
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    // As above.
+  }
+}
+
 void LeaseBook::Flush() noexcept {
   try {
     const std::scoped_lock lock(mutex_);
@@ -77,6 +90,11 @@ void LeaseBook::FlushLocked() {
     ended_.pop_back();
   }
   ended_bytes_ = 0;
+  std::size_t sent = 0;
+  while (sent < notes_.size() && channel_->events().TryPush(notes_[sent], no_blocks)) {
+    ++sent;
+  }
+  notes_.erase(notes_.begin(), notes_.begin() + static_cast<std::ptrdiff_t>(sent));
 }
 
 bool LeaseBook::Crowded(std::uint64_t but_for) noexcept {

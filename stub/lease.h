@@ -34,6 +34,9 @@ class LeaseBook {
   // with the next message or when it has nothing to do. With a full ring the news wait for the next call.
   void Release(std::uint64_t lease, std::size_t size) noexcept;
 
+  // An event without a body that may wait, like the news of a release. Never waits itself.
+  void Note(const ipc::Slot& event) noexcept;
+
   // Tells of everything now.
   void Flush() noexcept;
 
@@ -63,6 +66,7 @@ class LeaseBook {
   std::mutex mutex_;
   std::vector<std::uint64_t> ended_;  // not told yet
   std::size_t ended_bytes_ = 0;       // of those
+  std::vector<ipc::Slot> notes_;      // not sent yet, oldest first
   std::atomic<bool> idle_{true};      // nobody will come by and tell
   const std::uint64_t kept_limit_;
   std::atomic<std::uint64_t> kept_bytes_{0};

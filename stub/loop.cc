@@ -6,8 +6,10 @@
 
 #include "ipc/error.h"
 #include "stub/gil.h"
+#include "stub/logger.h"
 #include "stub/quiet.h"
 #include "stub/requests.h"
+#include "stub/response_sender.h"
 #include "stub/responses.h"
 
 namespace tpb::stub {
@@ -32,6 +34,16 @@ void PrintTraceback(const py::error_already_set& error) {
     print(error.type(), error.value(), error.trace() ? py::object(error.trace()) : py::object(py::none()));
   } catch (py::error_already_set& second) {
     second.discard_as_unraisable("printing an exception of finalize");
+  }
+}
+
+void FailOpen(const std::vector<std::shared_ptr<InferenceRequest>>& requests,
+              const std::string& instance_name, const Error& failure) {
+  const std::string text =
+      "Failed to process the request(s) for model '" + instance_name + "', message: " + failure.message();
+  SendLog(ipc::LogLevel::kError, "loop.cc", __LINE__, text);
+  for (const auto& request : requests) {
+    request->Sender()->Fail(failure.code(), text);
   }
 }
 
@@ -64,6 +76,7 @@ ipc::Slot Loop::Next() {
   if (const auto slot = work.Peek()) {
     return *slot;
   }
+  connection_->orphans().Reap();
   const GilReleased no_gil;
   if (!work.Look()) {
     connection_->book()->SetIdle();
@@ -91,12 +104,14 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
       std::string(load.instance_name.empty() ? load.model_name : load.instance_name));
   std::optional<Error> failure;
   std::string answer;
-  std::uint32_t max_batch_size = 0;
+  ModelFacts facts;
   try {
     if (static_cast<MessageKind>(work.kind) == MessageKind::kAutoComplete) {
       answer = model_.AutoComplete(load);
     } else {
-      max_batch_size = model_.Initialize(load);
+      facts = model_.Initialize(load);
+      instance_name_ = load.instance_name;
+      decoupled_ = facts.decoupled;
       connection_->AllowCalls(true);
     }
     LeaveInForkedChild();
@@ -111,19 +126,22 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
   ipc::Reply reply = failure ? Failed(*failure) : ipc::Reply{};
   if (!failure) {
     reply.text = answer;
-    reply.max_batch_size = max_batch_size;
+    reply.max_batch_size = facts.max_batch_size;
+    reply.flags = facts.decoupled ? ipc::kReplyDecoupled : 0U;
   }
   Send(work, reply, {});
 }
 
 void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
-  Batch batch = ReadBatch(body, connection_->book());
+  Batch batch = ReadBatch(body, connection_, decoupled_);
+  batch.instance_name = instance_name_;
   std::vector<Answer> answers;
   std::optional<Error> failure;
   try {
-    batch.returned = model_.Execute(batch.list);
+    batch.returned = model_.Execute(batch.list, [&] { return MakeDone(batch); });
     LeaveInForkedChild();
     answers = ReadAnswers(batch);
+    SettleSenders(batch, answers);
   } catch (const py::error_already_set& error) {
     if (birthplace_.InForkedChild()) {
       throw;
@@ -134,6 +152,7 @@ void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
   }
   if (failure) {
     answers.clear();
+    batch.CloseSenders();
   }
   const std::vector<std::uint64_t> kept = SettleLeases(batch, answers);
   if (!failure) {
@@ -155,6 +174,23 @@ void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
   ipc::Reply reply = Failed(*failure);
   reply.kept = kept;
   Send(work, reply, {});
+}
+
+// For the outcome of a coroutine of a decoupled model: when it has failed, whoever was not answered by then
+// gets an error. It may be called when this loop has ended.
+py::object Loop::MakeDone(const Batch& batch) const {
+  return py::cpp_function([requests = batch.requests, instance_name = instance_name_,
+                           loader = model_.loader()](const py::object& returned, const py::object& error) {
+    std::optional<Error> failure;
+    if (!error.is_none()) {
+      failure = DescribeException(loader, error);
+    } else if (!returned.is_none()) {
+      failure = Error(ipc::Code::kInternal, NotNone(instance_name));
+    }
+    if (failure) {
+      FailOpen(requests, instance_name, *failure);
+    }
+  });
 }
 
 void Loop::Finalize(const ipc::Slot& work) {

@@ -7,12 +7,14 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "ipc/messages.h"
 #include "stub/connection.h"
 #include "stub/fork.h"
 #include "stub/model.h"
+#include "stub/requests.h"
 
 namespace tpb::stub {
 
@@ -32,6 +34,7 @@ class Loop {
   void Load(const ipc::Slot& work, std::span<const std::byte> body);
   void Execute(const ipc::Slot& work, std::span<const std::byte> body);
   void Finalize(const ipc::Slot& work);
+  [[nodiscard]] pybind11::object MakeDone(const Batch& batch) const;
   void LeaveInForkedChild() const;
 
   // Encodes and sends; the blocks come back when the server has read what they hold. Throws Error when the
@@ -41,6 +44,8 @@ class Loop {
   const std::shared_ptr<Connection> connection_;  // shared with calls in flight
   const std::function<void()> before_end_;
   Model model_;
+  std::string instance_name_;
+  bool decoupled_ = false;
   const Birthplace birthplace_;
   ipc::Writer writer_;
 };

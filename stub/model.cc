@@ -37,23 +37,22 @@ std::string Model::AutoComplete(const ipc::Load& load) {
   return loader_.attr("auto_complete")(class_, load.config_json, load.model_name).cast<std::string>();
 }
 
-std::uint32_t Model::Initialize(const ipc::Load& load) {
+ModelFacts Model::Initialize(const ipc::Load& load) {
   LoadClass(load);
   const py::object settings = loader_.attr("read_settings")(load.config_json);
-  if (settings.attr("decoupled").cast<bool>()) {
-    throw Error(Code::kUnsupported, "model '" + std::string(load.model_name) +
-                                        "' is decoupled (model_transaction_policy): this version of "
-                                        "triton-python-backend serves default-mode models only");
+  decoupled_ = settings.attr("decoupled").cast<bool>();
+  if (loader_.attr("is_async")(class_).cast<bool>()) {
+    event_loop_.Start();
   }
   py::object model = class_();
   if (py::hasattr(model, "initialize")) {
     model.attr("initialize")(MakeArgs(loader_, load));
   }
   model_ = std::move(model);
-  return settings.attr("max_batch_size").cast<std::uint32_t>();
+  return {.max_batch_size = settings.attr("max_batch_size").cast<std::uint32_t>(), .decoupled = decoupled_};
 }
 
-py::object Model::Execute(const py::object& requests) {
+py::object Model::Execute(const py::object& requests, const std::function<py::object()>& make_done) {
   if (!model_) {
     throw Error(Code::kInternal, "the model is not initialized");
   }
@@ -69,7 +68,14 @@ py::object Model::Execute(const py::object& requests) {
   if (!result) {
     throw py::error_already_set();
   }
-  return EventLoop::IsAwaitable(result) ? event_loop_.Run(result) : result;
+  if (!EventLoop::IsAwaitable(result)) {
+    return result;
+  }
+  if (!decoupled_) {
+    return event_loop_.Run(result);
+  }
+  event_loop_.Submit(result, make_done());
+  return py::none();
 }
 
 void Model::Finalize() {
@@ -85,11 +91,15 @@ Error Model::Describe(const py::error_already_set& error) const {
     // Before Python 3.12 the two travel apart.
     PyException_SetTraceback(error.value().ptr(), error.trace().ptr());
   }
-  const bool unsupported = error.matches(loader_.attr("UnsupportedSetting"));
-  const auto text = loader_.attr("describe_exception")(error.value()).cast<std::string>();
+  return DescribeException(loader_, error.value());
+}
+
+Error DescribeException(const py::object& loader, const py::object& exception) {
+  const bool unsupported = py::isinstance(exception, loader.attr("UnsupportedSetting"));
+  const auto text = loader.attr("describe_exception")(exception).cast<std::string>();
   // An exception and the frames that it passed often hold each other, those of asyncio always do: the inputs
   // of the batch would live on until the next garbage collection.
-  PyException_SetTraceback(error.value().ptr(), Py_None);
+  PyException_SetTraceback(exception.ptr(), Py_None);
   return {unsupported ? Code::kUnsupported : Code::kInternal, text};
 }
 

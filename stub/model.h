@@ -4,12 +4,19 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "ipc/messages.h"
 #include "stub/coroutine.h"
 
 namespace tpb::stub {
+
+// Of the configuration.
+struct ModelFacts {
+  std::uint32_t max_batch_size = 0;
+  bool decoupled = false;
+};
 
 // Used and destroyed with the GIL held, on the thread that serves. Whatever the model raises comes out as
 // pybind11::error_already_set, SystemExit and KeyboardInterrupt too.
@@ -21,18 +28,20 @@ class Model {
   // The configuration as the model wants it, as JSON.
   std::string AutoComplete(const ipc::Load& load);
 
-  // Returns the configuration's max_batch_size. Throws Error for a model that asks for what this version does
-  // not have.
-  std::uint32_t Initialize(const ipc::Load& load);
+  // Throws Error for a model that asks for what this version does not have.
+  ModelFacts Initialize(const ipc::Load& load);
 
-  // What execute returned, awaited when it is a coroutine. Throws Error when the model has no execute.
-  pybind11::object Execute(const pybind11::object& requests);
+  // What execute returned; throws Error when the model has no execute. A coroutine is awaited, or, of a
+  // decoupled model, goes on by itself and None is what it returned: then `done` gets the outcome.
+  pybind11::object Execute(const pybind11::object& requests,
+                           const std::function<pybind11::object()>& make_done);
 
   // Does nothing unless initialize went well. Afterwards the model is gone.
   void Finalize();
 
   // The error that a client learns of. Afterwards the exception has no traceback any more.
   [[nodiscard]] ipc::Error Describe(const pybind11::error_already_set& error) const;
+  [[nodiscard]] const pybind11::object& loader() const noexcept { return loader_; }
 
  private:
   void LoadClass(const ipc::Load& load);
@@ -42,7 +51,11 @@ class Model {
   pybind11::object class_;  // null until loaded
   pybind11::object model_;  // null until initialized
   pybind11::str execute_name_{"execute"};
+  bool decoupled_ = false;
   EventLoop event_loop_;
 };
+
+// The same for an exception that was caught in Python; `loader` as above.
+ipc::Error DescribeException(const pybind11::object& loader, const pybind11::object& exception);
 
 }  // namespace tpb::stub

@@ -19,6 +19,8 @@ PYBIND11_MODULE(_core, module) {
   tpb::stub::BindTensor(module);
   tpb::stub::BindRequest(module);
   tpb::stub::BindResponse(module);
+  tpb::stub::BindResponseSender(module);
+  tpb::stub::BindBls(module);
   tpb::stub::BindBytes(module);
   tpb::stub::BindLogger(module);
   tpb::stub::BindAttachment(module);

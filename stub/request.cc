@@ -1,9 +1,9 @@
 #include "stub/request.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "ipc/error.h"
+#include "stub/response_sender.h"
 
 namespace tpb::stub {
 namespace {
@@ -49,9 +49,12 @@ InferenceRequest::InferenceRequest(RequestOptions options) {
   flags_ = options.flags;
   timeout_us_ = options.timeout_us;
   parameters_ = std::move(options.parameters);
+  priority_ = options.priority;
+  trace_ = std::move(options.trace);
 }
 
-InferenceRequest::InferenceRequest(const ipc::Request& wire, std::vector<std::shared_ptr<Tensor>> inputs)
+InferenceRequest::InferenceRequest(const ipc::Request& wire, std::vector<std::shared_ptr<Tensor>> inputs,
+                                   std::shared_ptr<Connection> connection, bool decoupled)
     : request_id_(wire.id),
       correlation_id_(CorrelationOf(wire)),
       inputs_(std::move(inputs)),
@@ -59,7 +62,20 @@ InferenceRequest::InferenceRequest(const ipc::Request& wire, std::vector<std::sh
       flags_(wire.flags),
       timeout_us_(wire.timeout_us),
       parameters_(ParametersFromWire(wire.parameters)),
-      from_server_(true) {}
+      connection_(std::move(connection)),
+      response_id_(wire.response_id),
+      decoupled_(decoupled),
+      trace_context_(wire.trace_context) {}
+
+const std::shared_ptr<ResponseSender>& InferenceRequest::Sender() {
+  if (!sender_) {
+    sender_ =
+        std::make_shared<ResponseSender>(connection_, response_id_, decoupled_, requested_output_names_);
+  }
+  return sender_;
+}
+
+bool InferenceRequest::IsCancelled() { return from_server() && Sender()->IsCancelled(); }
 
 py::list InferenceRequest::Inputs() {
   if (!input_list_) {
@@ -78,15 +94,11 @@ py::list InferenceRequest::Inputs() {
 }
 
 std::string InferenceRequest::ParametersJson() const {
-  return from_server_ ? CompactJson(parameters_) : PythonJson(parameters_);
+  return from_server() ? CompactJson(parameters_) : PythonJson(parameters_);
 }
 
 std::set<std::string> InferenceRequest::RequestedOutputNames() const {
   return {requested_output_names_.begin(), requested_output_names_.end()};
-}
-
-bool InferenceRequest::Requests(std::string_view output) const noexcept {
-  return std::ranges::find(requested_output_names_, output) != requested_output_names_.end();
 }
 
 ipc::Call InferenceRequest::ToCall() const {
@@ -101,6 +113,8 @@ ipc::Call InferenceRequest::ToCall() const {
     call.request.correlation_id = std::get<std::uint64_t>(correlation_id_);
   }
   call.request.timeout_us = timeout_us_;
+  call.request.priority = priority_;
+  call.parent = trace_.request;
   call.request.flags = flags_;
   call.request.requested_outputs.assign(requested_output_names_.begin(), requested_output_names_.end());
   call.request.parameters = ParametersToWire(parameters_);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ipc/messages.h"
+#include "stub/response_sender.h"
 
 namespace tpb::stub {
 namespace {
@@ -41,6 +42,14 @@ void Batch::DropObjects() {
   requests.clear();
 }
 
+void Batch::CloseSenders() const noexcept {
+  for (const auto& request : requests) {
+    if (request->sender()) {
+      request->sender()->Close();
+    }
+  }
+}
+
 bool Batch::Shared() const noexcept {
   for (const auto& lease : leases) {
     if (lease.use_count() > 1) {
@@ -67,19 +76,21 @@ std::vector<std::shared_ptr<Tensor>> MakeTensors(const std::vector<ipc::Tensor>&
   return tensors;
 }
 
-Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<LeaseBook>& book) {
+Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<Connection>& connection,
+                bool decoupled) {
   const ipc::Execute wire = ipc::DecodeExecute(message);
   Batch batch;
-  batch.book = book;
+  batch.decoupled = decoupled;
+  batch.book = connection->book();
   batch.leases.reserve(wire.leases.size());
   for (const auto& record : wire.leases) {
-    batch.leases.push_back(std::make_shared<Lease>(book, record));
+    batch.leases.push_back(std::make_shared<Lease>(batch.book, record));
   }
   py::list list(wire.requests.size());
   batch.requests.reserve(wire.requests.size());
   for (std::size_t i = 0; i < wire.requests.size(); ++i) {
     batch.requests.push_back(std::make_shared<InferenceRequest>(
-        wire.requests[i], MakeTensors(wire.requests[i].inputs, batch.leases)));
+        wire.requests[i], MakeTensors(wire.requests[i].inputs, batch.leases), connection, decoupled));
     list[i] = py::cast(batch.requests.back());
   }
   batch.list = std::move(list);

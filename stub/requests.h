@@ -6,8 +6,10 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "stub/connection.h"
 #include "stub/lease.h"
 #include "stub/request.h"
 
@@ -15,6 +17,8 @@ namespace tpb::stub {
 
 // One batch, from its message to its answer.
 struct Batch {
+  std::string instance_name;
+  bool decoupled = false;
   std::shared_ptr<LeaseBook> book;             // shared with the leases
   std::vector<std::shared_ptr<Lease>> leases;  // shared with tensors and arrays that the model may keep
   std::vector<std::shared_ptr<InferenceRequest>> requests;
@@ -23,6 +27,9 @@ struct Batch {
 
   // Lets go of every Python object of the batch; what then still holds a lease is the model's.
   void DropObjects();
+
+  // What their senders send from here on is refused: the server answers for them.
+  void CloseSenders() const noexcept;
 
   // Some lease has another holder than this batch.
   [[nodiscard]] bool Shared() const noexcept;
@@ -33,6 +40,7 @@ std::vector<std::shared_ptr<Tensor>> MakeTensors(const std::vector<ipc::Tensor>&
                                                  const std::vector<std::shared_ptr<Lease>>& leases);
 
 // Throws ProtocolError for anything that the server may not send.
-Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<LeaseBook>& book);
+Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<Connection>& connection,
+                bool decoupled);
 
 }  // namespace tpb::stub

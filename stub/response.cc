@@ -16,6 +16,8 @@ InferenceResponse::InferenceResponse(std::vector<std::shared_ptr<Tensor>> output
   }
 }
 
-std::string InferenceResponse::ParametersJson() const { return has_error() ? "" : PythonJson(parameters_); }
+std::string InferenceResponse::ParametersJson() const {
+  return has_error() || is_end_ ? "" : PythonJson(parameters_);
+}
 
 }  // namespace tpb::stub

@@ -38,13 +38,17 @@ class InferenceResponse {
   [[nodiscard]] bool has_error() const noexcept { return error_ != nullptr; }
   [[nodiscard]] const Parameters& parameters() const noexcept { return parameters_; }
 
-  // Empty, not `{}`, for an error: that has none.
+  // This is none, but the end of a stream without one.
+  void MarkEnd() noexcept { is_end_ = true; }
+
+  // Empty, not `{}`, for an error and for the end of a stream: those have none.
   [[nodiscard]] std::string ParametersJson() const;
 
  private:
   std::vector<std::shared_ptr<Tensor>> output_tensors_;
   std::shared_ptr<TritonError> error_;  // shared with the model
   Parameters parameters_;
+  bool is_end_ = false;
 };
 
 }  // namespace tpb::stub

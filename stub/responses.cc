@@ -10,6 +10,7 @@
 #include "ipc/error.h"
 #include "stub/gil.h"
 #include "stub/response.h"
+#include "stub/response_sender.h"
 
 namespace tpb::stub {
 namespace {
@@ -27,27 +28,15 @@ std::string TypeText(py::handle object) { return py::str(py::type::of(object)); 
 
 [[noreturn]] void Refuse(const std::string& text) { throw ipc::Error(ipc::Code::kInternal, text); }
 
+bool IsError(py::handle element) {
+  return py::isinstance<InferenceResponse>(element) && element.cast<const InferenceResponse&>().has_error();
+}
+
 Answer ErrorAnswer(ipc::Code code, const std::string& text) {
   Answer answer;
   answer.kind = ipc::ResponseKind::kError;
   answer.code = code;
   answer.text = text;
-  return answer;
-}
-
-Answer ReadAnswer(const InferenceResponse& response, const InferenceRequest& request) {
-  if (response.has_error()) {
-    return ErrorAnswer(response.error()->code(), response.error()->message());
-  }
-  Answer answer;
-  answer.kind = ipc::ResponseKind::kTensors;
-  answer.parameters = response.parameters();
-  answer.outputs.reserve(response.output_tensors().size());
-  for (const auto& tensor : response.output_tensors()) {
-    if (request.Requests(tensor->name())) {
-      answer.outputs.push_back({.name = tensor->name(), .payload = tensor->Contents()});
-    }
-  }
   return answer;
 }
 
@@ -144,8 +133,32 @@ std::vector<ipc::Block> CopyAtOnce(ipc::Arena& arena, std::span<Answer> answers)
 
 }  // namespace
 
+Answer ReadAnswer(const InferenceResponse& response, const std::vector<std::string>& requested_outputs) {
+  if (response.has_error()) {
+    return ErrorAnswer(response.error()->code(), response.error()->message());
+  }
+  Answer answer;
+  answer.kind = ipc::ResponseKind::kTensors;
+  answer.parameters = response.parameters();
+  answer.outputs.reserve(response.output_tensors().size());
+  for (const auto& tensor : response.output_tensors()) {
+    if (std::ranges::find(requested_outputs, tensor->name()) != requested_outputs.end()) {
+      answer.outputs.push_back({.name = tensor->name(), .payload = tensor->Contents()});
+    }
+  }
+  return answer;
+}
+
+std::string NotNone(const std::string& instance_name) {
+  return "Python model '" + instance_name +
+         "' is using the decoupled mode and the execute function must return None.";
+}
+
 std::vector<Answer> ReadAnswers(const Batch& batch) {
   const py::object& returned = batch.returned;
+  if (batch.decoupled && !returned.is_none()) {
+    Refuse(NotNone(batch.instance_name));
+  }
   const std::size_t count = batch.requests.size();
   std::vector<Answer> answers;
   if (returned.is_none()) {
@@ -169,13 +182,53 @@ std::vector<Answer> ReadAnswers(const Batch& batch) {
       answers.emplace_back();
       continue;
     }
+    if (batch.requests[i]->reschedules() && !IsError(element)) {
+      Refuse(
+          "Expected a None object in the execute function return list for reschduled request, found type '" +
+          TypeText(element) + "'.");
+    }
     if (!py::isinstance<InferenceResponse>(element)) {
       Refuse("Expected an 'InferenceResponse' object in the execute function return list, found type '" +
              TypeText(element) + "'.");
     }
-    answers.push_back(ReadAnswer(element.cast<const InferenceResponse&>(), *batch.requests[i]));
+    if (const auto& sender = batch.requests[i]->sender()) {
+      sender->CheckOneMore();
+    }
+    answers.push_back(
+        ReadAnswer(element.cast<const InferenceResponse&>(), batch.requests[i]->requested_output_names()));
   }
   return answers;
+}
+
+void SettleSenders(Batch& batch, std::vector<Answer>& answers) {
+  bool dropped = false;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    const auto& request = batch.requests[i];
+    const bool answered = answers[i].kind != ipc::ResponseKind::kNone;
+    if (answered || request->reschedules()) {
+      if (!answered) {
+        answers[i].kind = ipc::ResponseKind::kReschedule;
+      }
+      if (request->sender()) {
+        request->sender()->Close();
+      }
+      continue;
+    }
+    if (request->sender() && request->sender()->closed()) {
+      continue;
+    }
+    if (!std::exchange(dropped, true)) {
+      batch.returned = py::object();
+      batch.list = py::object();
+    }
+    // Somebody beside this batch has the request, or its sender.
+    if (request.use_count() > 1 || (request->sender() && request->sender().use_count() > 1)) {
+      request->Sender();
+      answers[i].kind = ipc::ResponseKind::kOpen;
+    } else if (request->sender()) {
+      request->sender()->Close();
+    }
+  }
 }
 
 std::vector<std::uint64_t> SettleLeases(Batch& batch, std::vector<Answer>& answers) {

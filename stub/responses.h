@@ -11,6 +11,7 @@
 #include "ipc/messages.h"
 #include "stub/parameters.h"
 #include "stub/requests.h"
+#include "stub/response.h"
 #include "stub/tensor.h"
 
 namespace tpb::stub {
@@ -32,9 +33,19 @@ struct Answer {
   Parameters parameters;
 };
 
+// What a response says to a request for these outputs; others are left out.
+Answer ReadAnswer(const InferenceResponse& response, const std::vector<std::string>& requested_outputs);
+
+// Why what execute of a decoupled model returned is wrong.
+std::string NotNone(const std::string& instance_name);
+
 // One answer per request of the batch, from `batch.returned`. Outputs that a request did not ask for are left
 // out. Throws Error, with the text that clients know, when execute returned anything but what it should.
 std::vector<Answer> ReadAnswers(const Batch& batch);
+
+// What becomes of the requests without an answer: their senders have closed or may still answer, or core is
+// to give them to the model again. Every other sender is closed.
+void SettleSenders(Batch& batch, std::vector<Answer>& answers);
 
 // Decides which outputs pass through, drops the objects of the batch when any of them might hold a lease, and
 // returns the leases that the model keeps. From here on the answers hold no lease of the batch.

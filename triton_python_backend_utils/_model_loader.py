@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import inspect
 import json
 import sys
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ __all__ = [
     "UnsupportedSetting",
     "auto_complete",
     "describe_exception",
+    "is_async",
     "load_model_class",
     "make_args",
     "model_file",
@@ -107,6 +109,11 @@ def auto_complete(model_class: type, config_json: str, model_name: str) -> str:
             "must return a valid pb.ModelConfig object."
         )
     return json.dumps(completed.as_dict())
+
+
+def is_async(model_class: type) -> bool:
+    """Whether `execute` is `async def`, so that an event loop will be needed."""
+    return inspect.iscoroutinefunction(getattr(model_class, "execute", None))
 
 
 def make_args(

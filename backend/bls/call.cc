@@ -51,32 +51,38 @@ void SetParameter(TRITONSERVER_InferenceRequest* request, const ipc::Parameter& 
 }  // namespace
 
 Call::Call(std::shared_ptr<Conversation> conversation, std::shared_ptr<Gateway> gateway, Calls& calls,
-           std::uint64_t id, std::uint32_t slot)
+           std::uint64_t id, const ipc::Call& message)
     : conversation_(std::move(conversation)),
       gateway_(std::move(gateway)),
       calls_(calls),
       id_(id),
-      slot_(slot),
-      buffers_(conversation_->arena()) {}
+      slot_(message.slot),
+      model_(message.model_name),
+      decoupled_((message.flags & ipc::kCallDecoupled) != 0),
+      buffers_(conversation_->arena()),
+      answers_(*conversation_, id, message.slot, (message.flags & ipc::kCallRings) != 0) {}
 
 void Call::Start(const ipc::Call& message) {
-  const std::string model(message.model_name);
   gateway_->Enter();
-  const auto refuse = [&](ipc::Code code, const std::string& why) {
-    AnswerError(code, "Model " + model + " - Error when running inference: " + why);
-    Finish();
-  };
   try {
-    gateway_->CheckModel(model, message.model_version);
+    gateway_->CheckModel(model_, message.model_version, decoupled_);
     Submit(message);
   } catch (const ipc::ProtocolError&) {
     gateway_->Leave();
     throw;
   } catch (const ipc::Error& error) {
-    refuse(error.code(), error.message());
+    Refuse(error.code(), error.message());
   } catch (const std::exception& error) {
-    refuse(ipc::Code::kInternal, error.what());  // out of memory, say
+    Refuse(ipc::Code::kInternal, error.what());  // out of memory, say
   }
+}
+
+void Call::Refuse(ipc::Code code, const std::string& why) noexcept {
+  {
+    const std::scoped_lock lock(mutex_);
+    AddError(code, "Model " + model_ + " - Error when running inference: " + why);
+  }
+  Finish();
 }
 
 void Call::Submit(const ipc::Call& message) {
@@ -90,7 +96,8 @@ void Call::Submit(const ipc::Call& message) {
                                                                OnResponse, this));
     // Once core has taken it, everything may be over before this returns.
     const auto self = shared_from_this();
-    Check(api.TRITONSERVER_ServerInferAsync(gateway_->server(), request_, nullptr));
+    TRITONSERVER_InferenceTrace* const trace = conversation_->responders().SpawnTrace(message.parent);
+    Check(api.TRITONSERVER_ServerInferAsync(gateway_->server(), request_, trace));
   } catch (...) {
     const std::scoped_lock lock(mutex_);
     LogFailure(api.TRITONSERVER_InferenceRequestDelete(std::exchange(request_, nullptr)),
@@ -110,6 +117,9 @@ void Call::Describe(const ipc::Request& request) {
     Check(api.TRITONSERVER_InferenceRequestSetCorrelationId(request_, request.correlation_id));
   }
   Check(api.TRITONSERVER_InferenceRequestSetTimeoutMicroseconds(request_, request.timeout_us));
+  if (request.priority != 0) {
+    Check(api.TRITONSERVER_InferenceRequestSetPriorityUInt64(request_, request.priority));
+  }
   for (const auto& parameter : request.parameters) {
     SetParameter(request_, parameter);
   }
@@ -145,9 +155,24 @@ void Call::AddInput(const ipc::Tensor& tensor) {
 
 void Call::Cancel() noexcept {
   const std::scoped_lock lock(mutex_);
+  CancelLocked();
+}
+
+void Call::CancelLocked() noexcept {
   if (request_ != nullptr) {
     LogFailure(triton::Api().TRITONSERVER_InferenceRequestCancel(request_), "Unable to cancel a request");
   }
+}
+
+void Call::Abandon() noexcept {
+  const std::scoped_lock lock(mutex_);
+  answers_.Discard();
+  CancelLocked();
+}
+
+void Call::Taken() noexcept {
+  const std::scoped_lock lock(mutex_);
+  Post();
 }
 
 void Call::OnRelease(TRITONSERVER_InferenceRequest* request, std::uint32_t flags, void* userp) noexcept {
@@ -165,38 +190,56 @@ void Call::OnRelease(TRITONSERVER_InferenceRequest* request, std::uint32_t flags
 
 void Call::OnResponse(TRITONSERVER_InferenceResponse* response, std::uint32_t flags, void* userp) noexcept {
   auto& call = *static_cast<Call*>(userp);
+  const bool final = (flags & TRITONSERVER_RESPONSE_COMPLETE_FINAL) != 0;
+  call.Take(response, final);
   if (response != nullptr) {
-    call.Take(response);
+    LogFailure(triton::Api().TRITONSERVER_InferenceResponseDelete(response), "Unable to delete a response");
   }
-  if ((flags & TRITONSERVER_RESPONSE_COMPLETE_FINAL) != 0) {
+  if (final) {
     call.CountDown();
   }
 }
 
-// More than one comes only from a model that was loaded anew as a decoupled one: then the last one counts.
-void Call::Take(TRITONSERVER_InferenceResponse* response) noexcept {
-  {
-    const std::scoped_lock lock(mutex_);
-    conversation_->leases().Drop(leases_);
-    leases_.clear();
-    try {
-      Answer answer = ReadResponse(response, buffers_, conversation_->leases());
-      answer_ = std::move(answer.body);
-      leases_ = std::move(answer.leases);
-    } catch (const ipc::Error& error) {
-      AnswerError(error.code(), error.message());
-    } catch (const std::exception& error) {
-      AnswerError(ipc::Code::kInternal, error.what());
-    }
+void Call::Take(TRITONSERVER_InferenceResponse* response, bool final) noexcept {
+  const std::scoped_lock lock(mutex_);
+  if (!decoupled_ && answers_.any()) {
+    return;  // a model that was loaded anew as a decoupled one, or the end of a default-mode response
   }
-  LogFailure(triton::Api().TRITONSERVER_InferenceResponseDelete(response), "Unable to delete a response");
+  bool kept = true;
+  try {
+    if (response != nullptr) {
+      kept = answers_.Add(ReadResponse(response, buffers_, conversation_->leases()));
+    } else if (decoupled_ && final) {
+      kept = answers_.Add(EmptyResponse());
+    }
+  } catch (const ipc::Error& error) {
+    AddError(error.code(), error.message());
+  } catch (const std::exception& error) {
+    AddError(ipc::Code::kInternal, error.what());
+  }
+  if (!kept) {
+    TooMany();
+  }
+  if (decoupled_ && !final) {
+    Post();  // the last one goes out with the end, at once in most cases
+  }
 }
 
-void Call::AnswerError(ipc::Code code, const std::string& text) noexcept {
+// The caller is so far behind that it gets an error and no more.
+void Call::TooMany() noexcept {
+  answers_.DropWaiting();
+  AddError(ipc::Code::kUnavailable, "Model " + model_ +
+                                        " - Error when running inference: it answers faster than the caller "
+                                        "reads, and too many responses wait: the call was cancelled.");
+  answers_.Close();
+  CancelLocked();
+}
+
+void Call::AddError(ipc::Code code, const std::string& text) noexcept {
   try {
-    answer_ = ErrorAnswer(code, text);
-  } catch (const std::exception&) {
-    answer_.clear();
+    answers_.Add(ErrorResponse(code, text));
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    // Out of memory: the caller gets an answer without a response.
   }
 }
 
@@ -206,27 +249,28 @@ void Call::CountDown() noexcept {
   }
 }
 
-// The stub may use the slot for its next call, and all memory, the moment that it is answered: what the
-// answer does not name is given up before.
+// Core has done with the call. The stub may use all memory that the last answer does not name when it is
+// there: what core got is given up before.
 void Call::Finish() noexcept {
   const auto self = shared_from_this();
-  buffers_.Clear();
-  if (answer_.empty()) {
-    AnswerError(ipc::Code::kInternal, "Unexpected empty response.");
+  {
+    const std::scoped_lock lock(mutex_);
+    buffers_.Clear();
+    if (!answers_.any()) {
+      AddError(ipc::Code::kInternal, "Unexpected empty response.");
+    }
+    answers_.End();
+    Post();
+    if (calls_.closed()) {
+      calls_.Ended(id_);  // nobody takes the rest
+    }
   }
-  calls_.Ended(id_);
-  ipc::Posted posted;
-  try {
-    ipc::Block block = conversation_->arena().Allocate(answer_.size());
-    std::memcpy(block.data(), answer_.data(), answer_.size());
-    const ipc::LeaseRecord lease = conversation_->leases().Add(std::move(block));
-    posted = {.lease = lease.lease, .offset = lease.offset, .size = answer_.size()};
-  } catch (const std::exception&) {
-    conversation_->leases().Drop(leases_);
-    posted = {.no_room = true, .wanted = answer_.size()};
-  }
-  ipc::PostAnswer(conversation_->channel().calls()[slot_], id_, posted);
   gateway_->Leave();
+}
+
+// With the mutex held.
+void Call::Post() noexcept {
+  answers_.Post([this] { calls_.Ended(id_); });
 }
 
 }  // namespace tpb::backend::bls

@@ -1,5 +1,5 @@
-// One inference that a model asked of another model (BLS): from the stub's message to the answer in its call
-// slot.
+// One inference that a model asked of another model (BLS): from the stub's message to the last answer in its
+// call slot.
 #pragma once
 
 #include <atomic>
@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/bls/answers.h"
 #include "backend/bls/output_buffers.h"
 #include "ipc/messages.h"
 #include "triton_c_api/types.h"
@@ -29,14 +30,23 @@ class Gateway;
 class Call : public std::enable_shared_from_this<Call> {
  public:
   Call(std::shared_ptr<Conversation> conversation, std::shared_ptr<Gateway> gateway, Calls& calls,
-       std::uint64_t id, std::uint32_t slot);
+       std::uint64_t id, const ipc::Call& message);
 
   // Submits the request. What core refuses becomes the answer; throws ProtocolError for what the stub may not
   // send, and then nothing was submitted.
   void Start(const ipc::Call& message);
 
+  // Answers without asking core.
+  void Refuse(ipc::Code code, const std::string& why) noexcept;
+
   // Asks core to give the request up; its callbacks come all the same.
   void Cancel() noexcept;
+
+  // The same, and the stub takes no answer but the last one.
+  void Abandon() noexcept;
+
+  // The stub has taken an answer.
+  void Taken() noexcept;
 
   [[nodiscard]] std::uint32_t slot() const noexcept { return slot_; }
 
@@ -46,16 +56,21 @@ class Call : public std::enable_shared_from_this<Call> {
   void AddInput(const ipc::Tensor& tensor);
   static void OnRelease(TRITONSERVER_InferenceRequest* request, std::uint32_t flags, void* userp) noexcept;
   static void OnResponse(TRITONSERVER_InferenceResponse* response, std::uint32_t flags, void* userp) noexcept;
-  void Take(TRITONSERVER_InferenceResponse* response) noexcept;
-  void AnswerError(ipc::Code code, const std::string& text) noexcept;
+  void Take(TRITONSERVER_InferenceResponse* response, bool final) noexcept;
+  void CancelLocked() noexcept;
+  void TooMany() noexcept;
+  void AddError(ipc::Code code, const std::string& text) noexcept;
   void CountDown() noexcept;
   void Finish() noexcept;
+  void Post() noexcept;
 
   const std::shared_ptr<Conversation> conversation_;  // shared with the attachment and its service thread
   const std::shared_ptr<Gateway> gateway_;            // shared with the model
   Calls& calls_;                                      // the conversation's
   const std::uint64_t id_;
   const std::uint32_t slot_;
+  const std::string model_;
+  const bool decoupled_;
   OutputBuffers buffers_;
   std::vector<std::vector<std::byte>> copies_;  // of inputs that core parses
   std::atomic<int> open_{2};                    // the last response and the release of the request
@@ -63,8 +78,7 @@ class Call : public std::enable_shared_from_this<Call> {
   // Under mutex_, but for the thread that submits and the one that finishes.
   std::mutex mutex_;
   TRITONSERVER_InferenceRequest* request_ = nullptr;  // null once core has let go of it
-  std::vector<std::byte> answer_;                     // encoded; empty until there is one
-  std::vector<ipc::LeaseRecord> leases_;              // that the answer names
+  Answers answers_;
 };
 
 }  // namespace tpb::backend::bls

@@ -11,7 +11,7 @@ namespace tpb::backend::bls {
 void Calls::Start(const std::shared_ptr<Conversation>& conversation, std::uint64_t id,
                   const std::vector<std::byte>& body) {
   const ipc::Call message = ipc::DecodeCall(body);
-  const auto call = Enlist(conversation, id, message.slot);
+  const auto call = Enlist(conversation, id, message);
   if (!call) {
     return;
   }
@@ -24,7 +24,8 @@ void Calls::Start(const std::shared_ptr<Conversation>& conversation, std::uint64
 }
 
 std::shared_ptr<Call> Calls::Enlist(const std::shared_ptr<Conversation>& conversation, std::uint64_t id,
-                                    std::uint32_t slot) {
+                                    const ipc::Call& message) {
+  const std::uint32_t slot = message.slot;
   if (!gateway_ || slot >= conversation->channel().calls().size()) {
     throw ipc::ProtocolError("a call that waits in slot " + std::to_string(slot));
   }
@@ -36,7 +37,7 @@ std::shared_ptr<Call> Calls::Enlist(const std::shared_ptr<Conversation>& convers
     throw ipc::ProtocolError("call " + std::to_string(id) + " in slot " + std::to_string(slot) +
                              ", which another call is waiting in");
   }
-  auto call = std::make_shared<Call>(conversation, gateway_, *this, id, slot);
+  auto call = std::make_shared<Call>(conversation, gateway_, *this, id, message);
   calls_.emplace(id, call);
   return call;
 }
@@ -51,11 +52,49 @@ void Calls::Ended(std::uint64_t id) noexcept {
   calls_.erase(found);
 }
 
-void Calls::CancelAll() noexcept {
+std::shared_ptr<Call> Calls::Find(std::uint64_t id) noexcept {
   const std::scoped_lock lock(mutex_);
-  closed_ = true;
-  for (const auto& [id, call] : calls_) {
-    call->Cancel();  // only marks the request: no callback comes from there
+  const auto found = calls_.find(id);
+  return found == calls_.end() ? nullptr : found->second;
+}
+
+bool Calls::Taken(std::uint64_t id) noexcept {
+  const auto call = Find(id);
+  if (call) {
+    call->Taken();
+  }
+  return call != nullptr;
+}
+
+bool Calls::Cancel(std::uint64_t id, bool abandoned) noexcept {
+  const auto call = Find(id);
+  if (!call) {
+    return false;
+  }
+  if (abandoned) {
+    call->Abandon();
+  } else {
+    call->Cancel();
+  }
+  return true;
+}
+
+bool Calls::closed() noexcept {
+  const std::scoped_lock lock(mutex_);
+  return closed_;
+}
+
+// A call asks for `closed` with its own mutex held, so that is not waited for with ours.
+void Calls::CancelAll() noexcept {
+  std::map<std::uint64_t, std::shared_ptr<Call>> calls;
+  {
+    const std::scoped_lock lock(mutex_);
+    closed_ = true;
+    calls.swap(calls_);  // each keeps itself as long as core works on it
+    busy_.clear();
+  }
+  for (const auto& [id, call] : calls) {
+    call->Abandon();  // only marks the request: no callback comes from there
   }
 }
 

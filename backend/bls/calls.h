@@ -23,15 +23,22 @@ class Calls {
   void Start(const std::shared_ptr<Conversation>& conversation, std::uint64_t id,
              const std::vector<std::byte>& body);
 
+  // Service thread: the stub has taken an answer, or does not want the next ones. False for a call that is
+  // over, or never was.
+  bool Taken(std::uint64_t id) noexcept;
+  bool Cancel(std::uint64_t id, bool abandoned) noexcept;
+
   // No more calls from here on; those in flight are given up.
   void CancelAll() noexcept;
+  bool closed() noexcept;
 
   // From a call: it is about to be answered, so that its slot may be used again. Any thread.
   void Ended(std::uint64_t id) noexcept;
 
  private:
   std::shared_ptr<Call> Enlist(const std::shared_ptr<Conversation>& conversation, std::uint64_t id,
-                               std::uint32_t slot);
+                               const ipc::Call& message);
+  std::shared_ptr<Call> Find(std::uint64_t id) noexcept;
 
   const std::shared_ptr<Gateway> gateway_;
   std::mutex mutex_;

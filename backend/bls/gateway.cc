@@ -15,7 +15,7 @@ Gateway::~Gateway() {
 
 // Not ServerModelIsReady in the first place: newer cores ask the model itself from there, which may take its
 // time, and this runs on a thread that may not wait.
-void Gateway::CheckModel(const std::string& name, std::int64_t version) const {
+void Gateway::CheckModel(const std::string& name, std::int64_t version, bool decoupled) const {
   const auto& api = triton::Api();
   std::uint32_t flags = 0;
   TRITONSERVER_Error* not_served =
@@ -27,7 +27,7 @@ void Gateway::CheckModel(const std::string& name, std::int64_t version) const {
     throw ipc::Error(ipc::Code::kNotFound,
                      "Failed for execute the inference request. Model '" + name + "' is not ready.");
   }
-  if ((flags & TRITONSERVER_TXN_DECOUPLED) != 0) {
+  if (!decoupled && (flags & TRITONSERVER_TXN_DECOUPLED) != 0) {
     throw ipc::Error(ipc::Code::kUnsupported,
                      "Model " + name +
                          " is using the decoupled. The current BLS request call doesn't support models using "

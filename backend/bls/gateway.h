@@ -24,9 +24,9 @@ class Gateway {
   [[nodiscard]] TRITONSERVER_Server* server() const noexcept { return server_; }
   [[nodiscard]] TRITONSERVER_ResponseAllocator* allocator() const noexcept { return allocator_; }
 
-  // Throws ipc::Error, with the text that callers know, unless the model is ready and answers each request
-  // once.
-  void CheckModel(const std::string& name, std::int64_t version) const;
+  // Throws ipc::Error, with the text that callers know, unless the model is ready and, if not `decoupled`,
+  // answers each request once.
+  void CheckModel(const std::string& name, std::int64_t version, bool decoupled) const;
 
   // Calls that core works on; any thread.
   void Enter() noexcept;

@@ -10,9 +10,9 @@
 namespace tpb::backend::bls {
 namespace {
 
-std::vector<std::byte> Encoded(const ipc::CallAnswer& answer) {
+std::vector<std::byte> Encoded(const ipc::Response& response) {
   ipc::Writer writer;
-  ipc::Encode(answer, writer);
+  ipc::Encode(response, writer);
   return {writer.bytes().begin(), writer.bytes().end()};
 }
 
@@ -69,43 +69,46 @@ std::vector<ipc::LeaseRecord> LeaseBlocks(std::vector<Output>& outputs, Leases& 
 
 }  // namespace
 
-Answer ReadResponse(TRITONSERVER_InferenceResponse* response, OutputBuffers& buffers, Leases& leases) {
+Taken ReadResponse(TRITONSERVER_InferenceResponse* response, OutputBuffers& buffers, Leases& leases) {
   const auto& api = triton::Api();
   if (TRITONSERVER_Error* error = api.TRITONSERVER_InferenceResponseError(response); error != nullptr) {
-    return {.body = ErrorAnswer(ipc::CodeFromWire(api.TRITONSERVER_ErrorCode(error)),
-                                api.TRITONSERVER_ErrorMessage(error)),
-            .leases = {}};
+    return ErrorResponse(ipc::CodeFromWire(api.TRITONSERVER_ErrorCode(error)),
+                         api.TRITONSERVER_ErrorMessage(error));
   }
-  ipc::CallAnswer message;
-  message.response.kind = ipc::ResponseKind::kTensors;
+  ipc::Response message;
+  message.kind = ipc::ResponseKind::kTensors;
   std::uint32_t count = 0;
   Check(api.TRITONSERVER_InferenceResponseParameterCount(response, &count));
   for (std::uint32_t i = 0; i < count; ++i) {
-    message.response.parameters.push_back(ReadParameter(response, i));
+    message.parameters.push_back(ReadParameter(response, i));
   }
   Check(api.TRITONSERVER_InferenceResponseOutputCount(response, &count));
   std::vector<Output> outputs;
   for (std::uint32_t i = 0; i < count; ++i) {
     outputs.push_back(ReadOutput(response, i, buffers));
   }
-  message.leases = LeaseBlocks(outputs, leases);
+  Taken taken;
+  taken.leases = LeaseBlocks(outputs, leases);
   for (const Output& output : outputs) {
-    message.response.outputs.push_back(output.tensor);
+    message.outputs.push_back(output.tensor);
   }
   try {
-    return {.body = Encoded(message), .leases = message.leases};
+    taken.body = Encoded(message);
   } catch (...) {
-    leases.Drop(message.leases);
+    leases.Drop(taken.leases);
     throw;
   }
+  return taken;
 }
 
-std::vector<std::byte> ErrorAnswer(ipc::Code code, const std::string& text) {
-  ipc::CallAnswer message;
-  message.response.kind = ipc::ResponseKind::kError;
-  message.response.code = code;
-  message.response.text = text;
-  return Encoded(message);
+Taken ErrorResponse(ipc::Code code, const std::string& text) {
+  ipc::Response message;
+  message.kind = ipc::ResponseKind::kError;
+  message.code = code;
+  message.text = text;
+  return {.body = Encoded(message), .leases = {}};
 }
+
+Taken EmptyResponse() { return {.body = Encoded(ipc::Response{}), .leases = {}}; }
 
 }  // namespace tpb::backend::bls

@@ -1,4 +1,4 @@
-// Core's response to a call -> the message that answers it.
+// Core's responses to a call -> the parts of the messages that answer it.
 #pragma once
 
 #include <cstddef>
@@ -12,15 +12,19 @@
 
 namespace tpb::backend::bls {
 
-struct Answer {
-  std::vector<std::byte> body;           // an encoded ipc::CallAnswer
+// One response, as the stub will read it.
+struct Taken {
+  std::vector<std::byte> body;           // an encoded ipc::Response
   std::vector<ipc::LeaseRecord> leases;  // of the blocks that it names: the caller's from here on
 };
 
 // The outputs stay in the blocks that core has filled, which become leases. An error of the other model keeps
 // its code and its text. Throws ipc::Error for what a message cannot say; then there are no leases.
-Answer ReadResponse(TRITONSERVER_InferenceResponse* response, OutputBuffers& buffers, Leases& leases);
+Taken ReadResponse(TRITONSERVER_InferenceResponse* response, OutputBuffers& buffers, Leases& leases);
 
-std::vector<std::byte> ErrorAnswer(ipc::Code code, const std::string& text);
+Taken ErrorResponse(ipc::Code code, const std::string& text);
+
+// What a caller gets when a stream ends with nothing but its end.
+Taken EmptyResponse();
 
 }  // namespace tpb::backend::bls

@@ -1,0 +1,175 @@
+#include "backend/responders.h"
+
+#include <utility>
+
+#include "backend/triton_error.h"
+#include "ipc/cancellation.h"
+#include "ipc/error.h"
+
+namespace tpb::backend {
+namespace {
+
+constexpr char kNobodyAnswers[] =
+    "the model dropped this request and its response sender without a complete-final flag.";
+
+std::string Prefix(const ResponderFacts& facts) {
+  return "Failed to process the request(s) for model '" + facts.instance_name + "', message: ";
+}
+
+}  // namespace
+
+std::uint64_t Responders::Begin(Batch& batch) {
+  const std::scoped_lock lock(mutex_);
+  batch_ = &batch;
+  first_ = next_;
+  next_ += batch.items().size();
+  return first_;
+}
+
+void Responders::Settle(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply* reply) noexcept {
+  const std::scoped_lock lock(mutex_);
+  batch_ = nullptr;
+  for (std::size_t i = 0; i < batch.items().size(); ++i) {
+    if (batch.items()[i].responder) {
+      open_.erase(first_ + i);
+    }
+  }
+  if (reply == nullptr || reply->failed || failed_) {
+    return;
+  }
+  for (std::size_t i = 0; i < sent.size() && i < reply->responses.size(); ++i) {
+    Batch::Item& item = batch.items()[sent[i]];
+    if (reply->responses[i].kind != ipc::ResponseKind::kOpen || item.answered) {
+      continue;
+    }
+    try {
+      if (!item.responder) {
+        item.responder = std::make_shared<Responder>(item.request, facts_);
+      }
+      if (!item.responder->closed()) {
+        item.responder->Detach();
+        open_.emplace(first_ + sent[i], item.responder);
+        item.open = true;
+      }
+    } catch (const std::exception& error) {
+      LogFailure(NewTritonError(ipc::Code::kInternal, error.what()),
+                 "Unable to keep a request of '" + facts_->instance_name + "' open for its response sender");
+    }
+  }
+}
+
+bool Responders::Send(std::uint64_t id, const ipc::Response& response, const Payloads& payloads, bool final) {
+  const auto responder = Find(id);
+  if (!responder) {
+    return false;
+  }
+  const bool sent = responder->Send(response, payloads, final);
+  if (final) {
+    Forget(id);
+  }
+  return sent;
+}
+
+bool Responders::SendFinal(std::uint64_t id) {
+  const auto responder = Find(id);
+  const bool sent = responder && responder->SendFinal();
+  Forget(id);
+  return sent;
+}
+
+bool Responders::Abandon(std::uint64_t id) {
+  const auto responder = Find(id);
+  const bool failed = responder && responder->Fail(ipc::Code::kInternal, Prefix(*facts_) + kNobodyAnswers);
+  Forget(id);
+  return failed;
+}
+
+void Responders::Watch(std::uint64_t id, std::uint64_t word) {
+  if (word >= cancellations_.size()) {
+    throw ipc::ProtocolError("the stub process watches cancellation word " + std::to_string(word));
+  }
+  auto responder = Find(id);
+  const bool cancelled = responder && responder->IsCancelled();
+  ipc::TellCancellation(cancellations_[word], id, cancelled);
+  if (responder && !cancelled) {
+    watched_.insert_or_assign(id, Watched{.responder = std::move(responder), .word = word});
+  }
+}
+
+void Responders::LookForCancelled() noexcept {
+  std::erase_if(watched_, [this](const auto& entry) {
+    const auto& [id, watched] = entry;
+    if (watched.responder->closed()) {
+      return true;
+    }
+    if (!watched.responder->IsCancelled()) {
+      return false;
+    }
+    ipc::TellCancellation(cancellations_[watched.word], id, true);
+    return true;
+  });
+}
+
+void Responders::FailAll() noexcept {
+  std::map<std::uint64_t, std::shared_ptr<Responder>> open;
+  {
+    const std::scoped_lock lock(mutex_);
+    failed_ = true;
+    open.swap(open_);
+  }
+  for (const auto& [id, responder] : open) {
+    responder->Fail(ipc::Code::kInternal, "Stub process '" + facts_->instance_name + "' is not healthy.");
+  }
+}
+
+TRITONSERVER_InferenceTrace* Responders::SpawnTrace(std::uint64_t id) noexcept {
+  const std::scoped_lock lock(mutex_);
+  const Batch::Item* const item = ItemOf(id);
+  if (item == nullptr) {
+    return nullptr;
+  }
+  const auto& api = triton::Api();
+  TRITONSERVER_InferenceTrace* trace = nullptr;
+  TRITONSERVER_InferenceTrace* child = nullptr;
+  TRITONSERVER_Error* error = api.TRITONBACKEND_RequestTrace(item->request, &trace);
+  if (error == nullptr && trace != nullptr) {
+    error = api.TRITONSERVER_InferenceTraceSpawnChildTrace(trace, &child);
+  }
+  if (error != nullptr) {
+    api.TRITONSERVER_ErrorDelete(error);  // a core without tracing
+    return nullptr;
+  }
+  return child;
+}
+
+// With the mutex held.
+Batch::Item* Responders::ItemOf(std::uint64_t id) noexcept {
+  if (batch_ == nullptr || id < first_ || id - first_ >= batch_->items().size()) {
+    return nullptr;
+  }
+  Batch::Item& item = batch_->items()[id - first_];
+  return item.answered || item.left_out ? nullptr : &item;
+}
+
+std::shared_ptr<Responder> Responders::Find(std::uint64_t id) {
+  const std::scoped_lock lock(mutex_);
+  if (const auto found = open_.find(id); found != open_.end()) {
+    return found->second;
+  }
+  Batch::Item* const item = ItemOf(id);
+  if (item == nullptr) {
+    return nullptr;
+  }
+  if (!item->responder) {
+    item->responder = std::make_shared<Responder>(item->request, facts_);
+    open_.emplace(id, item->responder);
+  }
+  return item->responder;
+}
+
+void Responders::Forget(std::uint64_t id) noexcept {
+  const std::scoped_lock lock(mutex_);
+  open_.erase(id);
+}
+
+}  // namespace tpb::backend

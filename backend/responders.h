@@ -1,0 +1,84 @@
+// The requests of one stub that its response senders may answer, by the ids that messages name them by.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "backend/batch.h"
+#include "backend/payloads.h"
+#include "backend/responder.h"
+#include "ipc/messages.h"
+#include "ipc/wire.h"
+
+namespace tpb::backend {
+
+// While a batch is with the stub, any of its requests may get responses from the service thread; a Responder
+// is made when the first comes, so a batch that is answered by its reply alone costs nothing here.
+class Responders {
+ public:
+  explicit Responders(std::span<ipc::CancellationWord> cancellations) : cancellations_(cancellations) {}
+
+  // Before the first batch.
+  [[nodiscard]] bool has_facts() const noexcept { return facts_ != nullptr; }
+  void SetFacts(ResponderFacts facts) { facts_ = std::make_shared<const ResponderFacts>(std::move(facts)); }
+
+  // --- The thread that executes ---
+
+  // The id of the first item of a batch that is about to be sent; the others follow. Ends the one before.
+  std::uint64_t Begin(Batch& batch);
+
+  // The batch is back, or lost. From here on only items that the reply leaves open get responses from the
+  // stub.
+  void Settle(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply* reply) noexcept;
+
+  // --- The service thread. An id that is not known is none of a response that is still awaited: false ---
+
+  bool Send(std::uint64_t id, const ipc::Response& response, const Payloads& payloads, bool final);
+  bool SendFinal(std::uint64_t id);
+
+  // Nobody is left in the stub who could answer.
+  bool Abandon(std::uint64_t id);
+
+  // From here on the stub wants to know, in that word, whether the request is cancelled. Throws ProtocolError
+  // for a word that does not exist.
+  void Watch(std::uint64_t id, std::uint64_t word);
+
+  // Looks after what is watched.
+  void LookForCancelled() noexcept;
+  [[nodiscard]] bool IsWatching() const noexcept { return !watched_.empty(); }
+
+  // --- Any thread ---
+
+  // The stub is gone: whoever still waits for a response gets an error, and so does who comes later.
+  void FailAll() noexcept;
+
+  // A child of the trace of a request that is still with its batch, the caller's; or null.
+  TRITONSERVER_InferenceTrace* SpawnTrace(std::uint64_t id) noexcept;
+
+ private:
+  std::shared_ptr<Responder> Find(std::uint64_t id);
+  Batch::Item* ItemOf(std::uint64_t id) noexcept;
+  void Forget(std::uint64_t id) noexcept;
+
+  struct Watched {
+    std::shared_ptr<Responder> responder;
+    std::uint64_t word;
+  };
+
+  const std::span<ipc::CancellationWord> cancellations_;
+  std::shared_ptr<const ResponderFacts> facts_;
+  std::map<std::uint64_t, Watched> watched_;  // the service thread's
+
+  std::mutex mutex_;
+  Batch* batch_ = nullptr;  // with the stub
+  std::uint64_t first_ = 0;
+  std::uint64_t next_ = 1;
+  std::map<std::uint64_t, std::shared_ptr<Responder>> open_;  // shared with items, and with who is using one
+  bool failed_ = false;
+};
+
+}  // namespace tpb::backend
