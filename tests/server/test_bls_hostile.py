@@ -19,6 +19,16 @@ from tritonclient.utils import InferenceServerException
 WIRE = (Path(__file__).parents[2] / "ipc" / "wire.h").read_text()
 WIRE_VERSION = int(re.search(r"kWireVersion = (\d+);", WIRE)[1])  # type: ignore[index]
 
+# Where the extents of a Layout start among its numbers, each of them two: {"control": 1, "memory": 3, ...}.
+EXTENTS = {
+    name: 1 + 2 * index
+    for index, name in enumerate(
+        re.findall(
+            r"^  (?:Ring)?Extent (\w+);", WIRE.split("struct Layout {")[1].split("};")[0], re.MULTILINE
+        )
+    )
+}
+
 # `hello(...)` is the first message of a stub; `introduce(fd)` sends a descriptor over the socket that a stub
 # inherits, as its forked children do.
 TALKING = """
@@ -51,16 +61,18 @@ def answer_to(first):
 
 
 class Channel:
-    # What a forked child gets: the extents of ServerHello are pairs of u64.
+    # What a forked child gets.
     def __init__(self):
         own, servers = pair()
         own.send(hello())
         introduce(servers.fileno())
         servers.close()
         message, (memfd, self.doorbell, pidfd), _, _ = socket.recv_fds(own, 65536, 3)
-        numbers = struct.unpack_from("<15Q", message, 48)
+        numbers = struct.unpack_from("<%dQ" % (1 + 2 * len(EXTENTS)), message, 48)
         self.memory = mmap.mmap(memfd, numbers[0])
-        self.calls, self.events, self.arena = numbers[3], numbers[9], numbers[13]
+        self.calls, self.events, self.arena = (
+            numbers[EXTENTS[name]] for name in ("calls", "events", "stub_arena")
+        )
         self.socket = own
 
     def push(self, count=1):
@@ -72,7 +84,7 @@ class Channel:
 
     def dropped(self):
         return self.socket.recv(65536) == b""
-""".replace("WIRE_VERSION", str(WIRE_VERSION))
+""".replace("WIRE_VERSION", str(WIRE_VERSION)).replace("EXTENTS", repr(EXTENTS))
 
 
 def talking(one: str) -> str:
