@@ -9,7 +9,7 @@ import importlib.machinery
 import importlib.util
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -27,6 +27,7 @@ __all__ = [
     "UnsupportedSetting",
     "auto_complete",
     "describe_exception",
+    "flush_output",
     "load_model_class",
     "make_args",
     "model_file",
@@ -107,6 +108,13 @@ def auto_complete(model_class: type, config_json: str, model_name: str) -> str:
             "must return a valid pb.ModelConfig object."
         )
     return json.dumps(completed.as_dict())
+
+
+def flush_output() -> None:
+    """Write out what the model has printed, as far as that can be done."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # None, closed, or something of the model's own
+            stream.flush()
 
 
 def make_args(
