@@ -124,7 +124,9 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
     failure = error;
   }
   ipc::Reply reply = failure ? Failed(*failure) : ipc::Reply{};
-  if (!failure) {
+  if (failure) {
+    model_.FlushOutput();  // the server is about to kill this process
+  } else {
     reply.text = answer;
     reply.max_batch_size = facts.max_batch_size;
     reply.flags = facts.decoupled ? ipc::kReplyDecoupled : 0U;

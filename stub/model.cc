@@ -86,6 +86,8 @@ void Model::Finalize() {
   }
 }
 
+void Model::FlushOutput() const { loader_.attr("flush_output")(); }
+
 Error Model::Describe(const py::error_already_set& error) const {
   if (error.trace()) {
     // Before Python 3.12 the two travel apart.

@@ -39,6 +39,9 @@ class Model {
   // Does nothing unless initialize went well. Afterwards the model is gone.
   void Finalize();
 
+  // What it has printed reaches the server's log, whatever becomes of this process.
+  void FlushOutput() const;
+
   // The error that a client learns of. Afterwards the exception has no traceback any more.
   [[nodiscard]] ipc::Error Describe(const pybind11::error_already_set& error) const;
   [[nodiscard]] const pybind11::object& loader() const noexcept { return loader_; }

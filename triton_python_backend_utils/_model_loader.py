@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -28,6 +28,7 @@ __all__ = [
     "UnsupportedSetting",
     "auto_complete",
     "describe_exception",
+    "flush_output",
     "is_async",
     "load_model_class",
     "make_args",
@@ -114,6 +115,13 @@ def auto_complete(model_class: type, config_json: str, model_name: str) -> str:
 def is_async(model_class: type) -> bool:
     """Whether `execute` is `async def`, so that an event loop will be needed."""
     return inspect.iscoroutinefunction(getattr(model_class, "execute", None))
+
+
+def flush_output() -> None:
+    """Write out what the model has printed, as far as that can be done."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # None, closed, or something of the model's own
+            stream.flush()
 
 
 def make_args(
