@@ -96,9 +96,11 @@ void Call::Submit(const ipc::Call& message) {
                                                                OnResponse, this));
     // Once core has taken it, everything may be over before this returns.
     const auto self = shared_from_this();
+    self_ = self;
     TRITONSERVER_InferenceTrace* const trace = conversation_->responders().SpawnTrace(message.parent);
     Check(api.TRITONSERVER_ServerInferAsync(gateway_->server(), request_, trace));
   } catch (...) {
+    self_.reset();
     const std::scoped_lock lock(mutex_);
     LogFailure(api.TRITONSERVER_InferenceRequestDelete(std::exchange(request_, nullptr)),
                "Unable to delete a request");
@@ -175,17 +177,11 @@ void Call::Taken() noexcept {
   Post();
 }
 
-void Call::OnRelease(TRITONSERVER_InferenceRequest* request, std::uint32_t flags, void* userp) noexcept {
-  if ((flags & TRITONSERVER_REQUEST_RELEASE_ALL) == 0) {
-    return;
+// The request is kept for the responses that may still come: it is the only way to cancel them.
+void Call::OnRelease(TRITONSERVER_InferenceRequest* /*request*/, std::uint32_t flags, void* userp) noexcept {
+  if ((flags & TRITONSERVER_REQUEST_RELEASE_ALL) != 0) {
+    static_cast<Call*>(userp)->CountDown();
   }
-  auto& call = *static_cast<Call*>(userp);
-  {
-    const std::scoped_lock lock(call.mutex_);
-    call.request_ = nullptr;
-  }
-  LogFailure(triton::Api().TRITONSERVER_InferenceRequestDelete(request), "Unable to delete a request");
-  call.CountDown();
 }
 
 void Call::OnResponse(TRITONSERVER_InferenceResponse* response, std::uint32_t flags, void* userp) noexcept {
@@ -253,8 +249,13 @@ void Call::CountDown() noexcept {
 // there: what core got is given up before.
 void Call::Finish() noexcept {
   const auto self = shared_from_this();
+  self_.reset();
   {
     const std::scoped_lock lock(mutex_);
+    if (request_ != nullptr) {
+      LogFailure(triton::Api().TRITONSERVER_InferenceRequestDelete(std::exchange(request_, nullptr)),
+                 "Unable to delete a request");
+    }
     buffers_.Clear();
     if (!answers_.any()) {
       AddError(ipc::Code::kInternal, "Unexpected empty response.");

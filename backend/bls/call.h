@@ -74,10 +74,11 @@ class Call : public std::enable_shared_from_this<Call> {
   OutputBuffers buffers_;
   std::vector<std::vector<std::byte>> copies_;  // of inputs that core parses
   std::atomic<int> open_{2};                    // the last response and the release of the request
+  std::shared_ptr<Call> self_;                  // while core may call back
 
   // Under mutex_, but for the thread that submits and the one that finishes.
   std::mutex mutex_;
-  TRITONSERVER_InferenceRequest* request_ = nullptr;  // null once core has let go of it
+  TRITONSERVER_InferenceRequest* request_ = nullptr;  // null once core has done with it
   Answers answers_;
 };
 

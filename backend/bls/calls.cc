@@ -90,7 +90,7 @@ void Calls::CancelAll() noexcept {
   {
     const std::scoped_lock lock(mutex_);
     closed_ = true;
-    calls.swap(calls_);  // each keeps itself as long as core works on it
+    calls.swap(calls_);  // each keeps itself while core works on it
     busy_.clear();
   }
   for (const auto& [id, call] : calls) {

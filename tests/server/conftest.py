@@ -20,6 +20,7 @@ from serving.client import LOADED, PROTOCOLS, Client
 from serving.forks import held
 from serving.repository import write_model
 from serving.server import Start, TritonServer
+from serving.stream import Stream
 from serving.types import Load, Settle, StartServer
 from serving.waiting import wait_until
 
@@ -140,6 +141,12 @@ def load(server: TritonServer, http: Client, model_name: str) -> Load:
         return name
 
     return write_and_load
+
+
+@pytest.fixture
+def stream(server: TritonServer) -> Iterator[Stream]:
+    with Stream(server) as stream:
+        yield stream
 
 
 @pytest.fixture

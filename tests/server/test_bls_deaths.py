@@ -313,6 +313,8 @@ def test_a_daemon_thread_that_calls_while_its_model_is_unloaded(
         waiting.let_go()
     ask(http, model, child=waiting.name, daemon=True)
     waiting.await_begin()
+    if running:
+        wait_until("its first answer", lambda: f'{model}_0 stdout:1] "answer: [5]"' in server.log())
     log = len(server.log())
     http.raw.unload_model(model)
     wait_until("the end of its process", lambda: not stub.alive)

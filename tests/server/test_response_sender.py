@@ -1,0 +1,218 @@
+"""Response senders of models that answer each request once."""
+
+from __future__ import annotations
+
+import pytest
+from serving.client import Client
+from serving.decoupled import ints, model_of
+from serving.repository import identity_config
+from serving.types import Load
+
+CONFIG = identity_config("INT32")
+
+
+def out(client: Client, model: str, *numbers: int) -> list[int]:
+    return client.infer(model, ints(*numbers))["OUT"].tolist()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("sender.send(response(7), FINAL)", id="with the final flag"),
+        pytest.param("sender.send(response(7)); sender.send(flags=FINAL)", id="and then the final flag"),
+    ],
+)
+@pytest.mark.parametrize("returned", ["None", "[None for _ in requests]"])
+def test_a_response_in_execute(load: Load, client: Client, body: str, returned: str) -> None:
+    model = load(
+        model_of(f"""
+        def execute(self, requests):
+            for request in requests:
+                sender = request.get_response_sender()
+                {body}
+            return {returned}
+        """),
+        CONFIG,
+    )
+    assert out(client, model, 1) == [7]
+    assert out(client, model, 1) == [7]
+
+
+def test_a_response_after_execute_has_returned(load: Load, client: Client) -> None:
+    model = load(
+        model_of("""
+        def execute(self, requests):
+            threading.Thread(target=self.answer, args=[requests]).start()
+
+        def answer(self, requests):
+            time.sleep(0.02)
+            for request in requests:
+                request.get_response_sender().send(response(*numbers(request)), FINAL)
+        """),
+        CONFIG,
+    )
+    for number in range(5):
+        assert out(client, model, number) == [number]
+
+
+def test_a_batch_of_which_some_are_returned_and_some_are_sent(load: Load, http: Client) -> None:
+    model = load(
+        model_of("""
+        def execute(self, requests):
+            responses = []
+            for request in requests:
+                if numbers(request)[0][0] % 2:
+                    request.get_response_sender().send(
+                        pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([[1]], np.int32))]), FINAL
+                    )
+                    responses.append(None)
+                else:
+                    responses.append(
+                        pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([[2]], np.int32))])
+                    )
+            return responses
+        """),
+        identity_config(
+            "INT32", max_batch_size=8, more="dynamic_batching { max_queue_delay_microseconds: 50000 }"
+        ),
+    )
+    import numpy as np
+
+    asked = [
+        http.raw.async_infer(model, http.tensors({"IN": np.array([[number]], np.int32)}))
+        for number in range(8)
+    ]
+    assert [one.get_result().as_numpy("OUT").tolist() for one in asked] == [[[2]], [[1]]] * 4
+
+
+REFUSED = [
+    pytest.param(
+        "sender.send(response(1)); sender.send(response(2))",
+        "Unable to send response. Non-decoupled model cannot send more than one response.",
+        id="a second response",
+    ),
+    pytest.param(
+        "sender.send(response(1), FINAL); sender.send(response(2))",
+        "Unable to send response. Non-decoupled model cannot send more than one response.",
+        id="a second response after the end",
+    ),
+    pytest.param(
+        "sender.send(flags=FINAL)",
+        "Unable to send response. Non-decoupled model cannot send complete final before sending a response.",
+        id="an end without a response",
+    ),
+    pytest.param(
+        "sender.send(response(1), FINAL); sender.send(flags=FINAL)",
+        "Unable to send response. Response sender has been closed.",
+        id="a second end",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "text"), REFUSED)
+def test_what_a_sender_refuses(load: Load, http: Client, code: str, text: str) -> None:
+    model = load(
+        model_of(f"""
+        def initialize(self, args):
+            self.said = ""
+
+        def execute(self, requests):
+            for request in requests:
+                sender = request.get_response_sender()
+                if not numbers(request)[0]:
+                    sender.send(response(*self.said.encode()), FINAL)
+                    continue
+                try:
+                    {code}
+                except pb_utils.TritonModelException as error:
+                    self.said = str(error)
+        """),
+        CONFIG,
+    )
+    try:
+        out(http, model, 1)
+    except Exception as error:
+        assert "no response sender has answered it" in str(error)  # noqa: PT017 - some leave it without one
+    assert bytes(out(http, model, 0)).decode() == text
+
+
+def test_a_response_that_is_sent_and_returned_as_well(load: Load, http: Client) -> None:
+    """The sender has not closed, so the client gets an end; its one response is there already."""
+    model = load(
+        model_of("""
+        def execute(self, requests):
+            for request in requests:
+                request.get_response_sender().send(response(1))
+            return [response(2) for _ in requests]
+        """),
+        CONFIG,
+    )
+    assert out(http, model, 1) == [1]
+
+
+def test_a_response_that_is_returned_after_the_sender_closed_reaches_nobody(load: Load, http: Client) -> None:
+    model = load(
+        model_of("""
+        def execute(self, requests):
+            for request in requests:
+                request.get_response_sender().send(response(1), FINAL)
+            return [response(2) for _ in requests]
+        """),
+        CONFIG,
+    )
+    assert out(http, model, 1) == [1]
+    assert out(http, model, 1) == [1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("return None", id="None"),
+        pytest.param("return [None for _ in requests]", id="a list of None"),
+        pytest.param(
+            "[request.get_response_sender() for request in requests]", id="a sender that is dropped"
+        ),
+        pytest.param(
+            "threading.Thread(target=lambda kept: time.sleep(0.05), args=[requests]).start()",
+            id="a thread that drops the requests",
+        ),
+    ],
+)
+def test_a_request_that_nobody_answers_ends_with_an_error(load: Load, client: Client, body: str) -> None:
+    model = load(
+        model_of(f"""
+        def execute(self, requests):
+            {body}
+        """),
+        CONFIG,
+    )
+    error = client.error(model, ints(1))
+    assert error.removeprefix("[500] ").startswith(
+        f"Failed to process the request(s) for model '{model}_0', message: "
+    )
+    client.unload(model)
+
+
+def test_an_exception_after_the_sender_closed_is_not_the_answer(load: Load, http: Client) -> None:
+    model = load(
+        model_of("""
+        def execute(self, requests):
+            for request in requests:
+                request.get_response_sender().send(response(1), FINAL)
+            raise ValueError("too late")
+        """),
+        CONFIG,
+    )
+    assert out(http, model, 1) == [1]
+
+
+def test_an_error_response(load: Load, client: Client) -> None:
+    model = load(
+        model_of("""
+        def execute(self, requests):
+            for request in requests:
+                request.get_response_sender().send(response(error="as it is"), FINAL)
+        """),
+        CONFIG,
+    )
+    assert client.error(model, ints(1)) == "as it is"
