@@ -53,6 +53,7 @@ void Instance::Initialize() {
     throw ipc::Error(answer->reply.code, text);
   }
   facts_.has_batch_dimension = answer->reply.max_batch_size > 0;
+  state_outputs_ = StateOutputs(answer->reply.state_outputs);
   attachment_->Settle();
 }
 
@@ -147,7 +148,8 @@ void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc
                              " responses to " + std::to_string(sent.size()) + " requests");
   }
   for (std::size_t i = 0; i < sent.size(); ++i) {
-    Respond(batch, batch.items()[sent[i]], reply.responses[i], attachment_->payloads(), facts_.name);
+    Respond(batch, batch.items()[sent[i]], reply.responses[i], attachment_->payloads(), state_outputs_,
+            facts_.name);
   }
 }
 

@@ -5,14 +5,16 @@
 
 #include "backend/batch.h"
 #include "backend/payloads.h"
+#include "backend/state.h"
 #include "ipc/messages.h"
 
 namespace tpb::backend {
 
-// Sends the response to one request, copying its outputs into the buffers that core gives. Whatever goes
+// Sends the response to one request, copying its outputs into the buffers that core gives, those that are
+// states of a sequence into its state. Whatever goes
 // wrong becomes that request's error, but for a ProtocolError: then the stub has lied, and the rest of its
 // answer is worth nothing.
 void Respond(Batch& batch, Batch::Item& item, const ipc::Response& answer, const Payloads& payloads,
-             const std::string& instance_name);
+             const StateOutputs& states, const std::string& instance_name);
 
 }  // namespace tpb::backend

@@ -246,7 +246,7 @@ struct ReplyRecord {
   std::uint32_t response_count;
   std::uint32_t kept_count;      // leases that outlive this exchange
   std::uint32_t max_batch_size;  // to kInitialize: of the model's configuration; else 0
-  std::uint32_t reserved;        // 0
+  std::uint32_t state_count;     // to kInitialize: names of outputs that are states; else 0
 };
 static_assert(sizeof(ReplyRecord) == 24 && std::is_trivially_copyable_v<ReplyRecord>);
 

@@ -112,6 +112,7 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
   if (!failure) {
     reply.text = answer;
     reply.max_batch_size = max_batch_size;
+    reply.state_outputs.assign(model_.state_outputs().begin(), model_.state_outputs().end());
   }
   Send(work, reply, {});
 }
@@ -123,7 +124,7 @@ void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
   try {
     batch.returned = model_.Execute(batch.list);
     LeaveInForkedChild();
-    answers = ReadAnswers(batch);
+    answers = ReadAnswers(batch, model_.state_outputs());
   } catch (const py::error_already_set& error) {
     if (birthplace_.InForkedChild()) {
       throw;

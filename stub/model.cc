@@ -1,5 +1,7 @@
 #include "stub/model.h"
 
+#include <pybind11/stl.h>
+
 #include <utility>
 
 #include "ipc/error.h"
@@ -23,7 +25,7 @@ py::object MakeArgs(const py::object& loader, const ipc::Load& load) {
 }  // namespace
 
 void Model::LoadClass(const ipc::Load& load) {
-  auto file = loader_.attr("model_file")(load.model_file, load.config_json).cast<std::string>();
+  auto file = loader_.attr("model_file")(load.model_file, load.model_repository, load.config_json).cast<std::string>();
   if (class_ && file_ == file) {
     return;
   }
@@ -50,6 +52,7 @@ std::uint32_t Model::Initialize(const ipc::Load& load) {
     model.attr("initialize")(MakeArgs(loader_, load));
   }
   model_ = std::move(model);
+  state_outputs_ = settings.attr("state_outputs").cast<std::vector<std::string>>();
   return settings.attr("max_batch_size").cast<std::uint32_t>();
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "ipc/messages.h"
 #include "stub/coroutine.h"
@@ -25,6 +26,9 @@ class Model {
   // not have.
   std::uint32_t Initialize(const ipc::Load& load);
 
+  // The outputs that are a sequence's state: they go to the server whether a client asks for them or not.
+  [[nodiscard]] const std::vector<std::string>& state_outputs() const noexcept { return state_outputs_; }
+
   // What execute returned, awaited when it is a coroutine. Throws Error when the model has no execute.
   pybind11::object Execute(const pybind11::object& requests);
 
@@ -41,6 +45,7 @@ class Model {
   std::string file_;
   pybind11::object class_;  // null until loaded
   pybind11::object model_;  // null until initialized
+  std::vector<std::string> state_outputs_;
   pybind11::str execute_name_{"execute"};
   EventLoop event_loop_;
 };

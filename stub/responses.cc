@@ -35,7 +35,8 @@ Answer ErrorAnswer(ipc::Code code, const std::string& text) {
   return answer;
 }
 
-Answer ReadAnswer(const InferenceResponse& response, const InferenceRequest& request) {
+Answer ReadAnswer(const InferenceResponse& response, const InferenceRequest& request,
+                  std::span<const std::string> state_outputs) {
   if (response.has_error()) {
     return ErrorAnswer(response.error()->code(), response.error()->message());
   }
@@ -44,7 +45,8 @@ Answer ReadAnswer(const InferenceResponse& response, const InferenceRequest& req
   answer.parameters = response.parameters();
   answer.outputs.reserve(response.output_tensors().size());
   for (const auto& tensor : response.output_tensors()) {
-    if (request.Requests(tensor->name())) {
+    if (request.Requests(tensor->name()) ||
+        std::ranges::find(state_outputs, tensor->name()) != state_outputs.end()) {
       answer.outputs.push_back({.name = tensor->name(), .payload = tensor->Contents()});
     }
   }
@@ -144,7 +146,7 @@ std::vector<ipc::Block> CopyAtOnce(ipc::Arena& arena, std::span<Answer> answers)
 
 }  // namespace
 
-std::vector<Answer> ReadAnswers(const Batch& batch) {
+std::vector<Answer> ReadAnswers(const Batch& batch, std::span<const std::string> state_outputs) {
   const py::object& returned = batch.returned;
   const std::size_t count = batch.requests.size();
   std::vector<Answer> answers;
@@ -173,7 +175,8 @@ std::vector<Answer> ReadAnswers(const Batch& batch) {
       Refuse("Expected an 'InferenceResponse' object in the execute function return list, found type '" +
              TypeText(element) + "'.");
     }
-    answers.push_back(ReadAnswer(element.cast<const InferenceResponse&>(), *batch.requests[i]));
+    answers.push_back(
+        ReadAnswer(element.cast<const InferenceResponse&>(), *batch.requests[i], state_outputs));
   }
   return answers;
 }

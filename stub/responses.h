@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,8 @@ struct Answer {
 };
 
 // One answer per request of the batch, from `batch.returned`. Outputs that a request did not ask for are left
-// out. Throws Error, with the text that clients know, when execute returned anything but what it should.
-std::vector<Answer> ReadAnswers(const Batch& batch);
+// out, but for those that are states. Throws Error, with the text that clients know, when execute returned anything but what it should.
+std::vector<Answer> ReadAnswers(const Batch& batch, std::span<const std::string> state_outputs);
 
 // Decides which outputs pass through, drops the objects of the batch when any of them might hold a lease, and
 // returns the leases that the model keeps. From here on the answers hold no lease of the batch.
