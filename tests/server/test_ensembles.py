@@ -85,7 +85,7 @@ def test_an_ensemble_runs_its_steps_in_turn(chain: str, client: Client, http: Cl
 def test_an_exception_in_a_step_is_the_answer(chain: str, client: Client, value: int) -> None:
     """In the first step or in the second."""
     error = client.error(chain, {"IN": np.array([value], np.int32)})
-    assert f"Failed to process the request(s) for model '{chain}_step_0_0', message: ValueError" in error
+    assert f"Failed to process the request(s) for model '{chain}_step_0', message: ValueError" in error
     assert "not twelve" in error
     assert client.infer(chain, {"IN": np.array([1], np.int32)})["OUT"].tolist() == [4]
 

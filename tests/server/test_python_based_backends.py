@@ -115,7 +115,7 @@ def test_a_folder_with_a_model_file_is_a_backend(start_server: StartServer, back
         "model_dir": [f"{repository}/m/1"] * 2,
         "repository": f"{repository}/m",
         "model_name": "m",
-        "instance": "m_0_0",
+        "instance": "m_0",
         "backend": "telling",
         "runtime": "model.py",
         "greeting": "hello",

@@ -122,16 +122,6 @@ def test_a_full_queue_takes_no_more(queue: Hold, http: Client, model_name: str) 
 
 
 def test_a_request_that_waited_too_long_is_refused(queue: Hold) -> None:
-    policy = "default_queue_policy { default_timeout_microseconds: 1 timeout_action: REJECT }"
-    with queue(policy) as one:
-        late = one.wait_behind(1)
-        one.go()
-        assert "Request timeout expired" in late.result()
-        assert one.first.result() == "0"
-    assert one.executed() == [0]
-
-
-def test_a_request_may_say_how_long_it_waits(queue: Hold) -> None:
     policy = (
         "default_queue_policy { default_timeout_microseconds: 600000000 allow_timeout_override: true }"
     )

@@ -45,9 +45,9 @@ def test_requests_of_different_shapes_share_a_batch(
 
 
 def test_without_it_only_those_of_one_shape_do(load: Load, server: TritonServer) -> None:
-    model = load(model_code("telling_tensors"), ragged_config(False))
-    arrays = [np.full((2, size), size, np.int32) for size in (3, 5, 3, 5)]
-    with ThreadPoolExecutor(4) as pool:
+    model = load(model_code("telling_tensors"), ragged_config(False).replace("100000000", "500000"))
+    arrays = [np.full((1, size), size, np.int32) for size in (3, 5)]
+    with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda array: told(server, model, array), arrays))
-    assert max(answer["batch"] for answer in answers) <= 2
+    assert [answer["batch"] for answer in answers] == [1, 1]
     assert [answer["inputs"]["IN"][1] for answer in answers] == [array.tolist() for array in arrays]

@@ -105,12 +105,13 @@ def test_a_model_is_told_the_correlation_id(
     assert told["correlation_id"] == 1 << 30
 
 
-def test_a_correlation_id_may_need_all_64_bits(load: Load, client: Client) -> None:
+def test_a_correlation_id_may_need_all_64_bits(load: Load, http: Client) -> None:
+    """tritonclient's gRPC has 63 of them."""
     model = load(
         TELLING, sequence_config(*BOOLS[:2], control("CORRID", "CORRID", "data_type: TYPE_UINT64"))
     )
     largest = (1 << 64) - 1
-    told = ask(client, model, largest, 0, start=True, end=True)
+    told = ask(http, model, largest, 0, start=True, end=True)
     assert told["inputs"]["CORRID"] == ["uint64", [[largest]]]
     assert told["correlation_id"] == largest
 
@@ -123,6 +124,17 @@ def test_a_correlation_id_may_be_text(load: Load, client: Client, strategy: str)
         told = ask(client, model, "séquence", 0, start, end)
         assert told["inputs"]["CORRID"] == ["object", [["séquence"]]]
         assert told["correlation_id"] == "séquence"
+
+
+def test_a_correlation_id_that_is_text_may_be_long_and_beside_others(load: Load, http: Client) -> None:
+    """Core fills the places of the others with nobody's, and the rest of its buffers with anything."""
+    model = load(TELLING, sequence_config(*BOOLS, control("CORRID", "CORRID", "data_type: TYPE_STRING")))
+    names = ("x" * 128, "x" * 127, "x")
+    for start in (True, False):
+        for name in names:
+            told = ask(http, model, name, 0, start)
+            assert told["inputs"]["CORRID"] == ["object", [[name]]]
+            assert told["correlation_id"] == name
 
 
 def test_a_direct_batch_is_filled_up_with_requests_of_nobody(load: Load, http: Client) -> None:
@@ -139,7 +151,7 @@ def test_a_direct_batch_is_filled_up_with_requests_of_nobody(load: Load, http: C
 def test_the_oldest_sequences_share_a_batch(load: Load, server: TritonServer) -> None:
     strategy = (
         "oldest { max_candidate_sequences: 4 preferred_batch_size: [ 4 ] "
-        "max_queue_delay_microseconds: 100000000 }"
+        "max_queue_delay_microseconds: 3000000 }"
     )
     named = control("CORRID", "CORRID", "data_type: TYPE_UINT64")
     model = load(TELLING, sequence_config(*BOOLS, named, strategy=strategy))

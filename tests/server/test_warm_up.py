@@ -43,7 +43,9 @@ TritonPythonModel.answer = lambda self, array: pb_utils.InferenceResponse(error=
 """
 
 
-def sample(name: str, data: str, data_type: str = "INT32", dims: str = "[ 3 ]", more: str = "") -> str:
+def sample(
+    name: str, data: str, data_type: str = "INT32", dims: str = "[ 3 ]", more: str = "batch_size: 1"
+) -> str:
     value = f"data_type: TYPE_{data_type} dims: {dims} {data}"
     return f'{{ name: "{name}" {more} inputs {{ key: "IN" value {{ {value} }} }} }}'
 
@@ -59,7 +61,7 @@ def notes(folder: Path) -> list[dict[str, object]]:
 
 
 def test_samples_run_in_each_instance(repository: Path, http: Client, model_name: str) -> None:
-    samples = (sample("zeros", "zero_data: true"), sample("again", "zero_data: true", more="count: 2"))
+    samples = (sample("zeros", "zero_data: true"), sample("again", "zero_data: true", more="batch_size: 1 count: 2"))
     folder = write_model(repository, model_name, NOTING, warm_config(*samples, more=instance_group(2)))
     http.load(model_name)
     seen = notes(folder)
