@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from geventhttpclient.response import HTTPConnectionClosed
 from serving.client import Client
 from serving.repository import config, instance_group, write_model
+from serving.types import StartServer
+from serving.waiting import wait_until
 
+SERVERS_TRIED = 5
 # Writes what it executes into a file of its folder.
 NOTING = """
 import json
@@ -104,14 +108,43 @@ def test_samples_of_a_file(
     assert [one["values"] for one in notes(folder)] == [[values]]
 
 
-@pytest.mark.parametrize("code", [RAISING, REFUSING], ids=["exception", "error"])
-def test_a_sample_that_fails_fails_the_load(
-    repository: Path, http: Client, model_name: str, code: str
-) -> None:
-    folder = write_model(repository, model_name, code, warm_config(sample("zeros", "zero_data: true")))
-    error = http.load_error(model_name)
-    assert error == "?"
-    assert len(notes(folder)) == 1
-    # The same model, mended.
-    (folder / "1" / "model.py").write_text(NOTING)
-    http.load(model_name)
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (
+            RAISING,
+            "Failed to process the request(s) for model 'm_0', message: "
+            "ZeroDivisionError: division by zero\n\nAt:\n",
+        ),
+        (REFUSING, "cold; "),
+    ],
+    ids=["exception", "error"],
+)
+def test_a_sample_that_fails_fails_the_load(start_server: StartServer, code: str, expected: str) -> None:
+    error = _load_error(start_server, code)
+    start = "load failed for model 'm': version 1 is at UNAVAILABLE state: Invalid argument: "
+    assert error.startswith(f"{start}failed to run warmup sample 'zeros': {expected}")
+
+
+def _load_error(start_server: StartServer, code: str) -> str:
+    """From the first server that lives to tell.
+
+    Triton 2.51 may crash when it gives up an instance while the thread that has just warmed it up is between
+    saying so and waiting for work.
+    """
+    for _ in range(SERVERS_TRIED):
+        server = start_server()
+        folder = write_model(server.start.repository, "m", code, warm_config(sample("zeros", "zero_data: true")))
+        with Client(server) as client:
+            try:
+                error = client.load_error("m")
+            except (HTTPConnectionClosed, OSError):
+                wait_until("the server to end", lambda one=server: one.ended)
+                assert "Signal (11) received" in server.log(), server.log()
+                continue
+            assert len(notes(folder)) == 1
+            # The same model, mended.
+            (folder / "1" / "model.py").write_text(NOTING)
+            client.load("m")
+            return error
+    raise AssertionError(f"{SERVERS_TRIED} servers have crashed")
