@@ -7,7 +7,6 @@ import signal
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from serving.repository import config, model_code, write_model
 from serving.server import TritonServer
 from serving.types import Load
 from serving.waiting import wait_until
+from tritonclient.utils import InferenceServerException
 
 TENSORS = ({"IN": ("INT32", [-1])}, {"OUT": ("INT32", [-1])})
 ONE = {"IN": np.array([1], np.int32)}
@@ -264,64 +264,35 @@ def test_what_the_server_refuses_never_reaches_the_model(
     assert failures(server, model) == failed()
 
 
-def test_a_full_queue_counts_as_rejected(
+def test_a_request_that_waited_too_long_counts_as_rejected(
     load: Load, http: Client, server: TritonServer, repository: Path
 ) -> None:
-    policy = "dynamic_batching { default_queue_policy { max_queue_size: 1 } }"
-    model = load(WAITING, config(*TENSORS, max_batch_size=1, more=policy))
+    """It never reaches the model."""
+    policy = "default_queue_policy { allow_timeout_override: true default_timeout_microseconds: 600000000 }"
+    model = load(WAITING, config(*TENSORS, max_batch_size=1, more=f"dynamic_batching {{ {policy} }}"))
     sent = {"IN": np.ones((1, 1), np.int32)}
 
-    def ask() -> None:
+    def ask(**options: Any) -> str:
         with Client(server) as client:
-            client.infer(model, sent)
+            try:
+                client.infer(model, sent, **options)
+            except InferenceServerException as error:
+                return str(error.message())
+            return "answered"
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask)
         wait_until("execute", (repository / model / "began").exists)
-        second = pool.submit(ask)
-        wait_until(
-            "the queue to be full",
-            lambda: metric(server, "nv_inference_pending_request_count", model=model) == 1,
-        )
-        assert "Exceeds maximum queue size" in http.error(model, sent)
-        (repository / model / "go").touch()
-        first.result()
-        second.result()
-    seen = statistics_after(http, model, 2, 2)
-    assert (count(seen, "success"), count(seen, "fail")) == (2, 0)
-    wait_until("the failure", lambda: failures(server, model) == failed(REJECTED=1))
-
-
-def test_a_cancelled_request_that_waits_counts_as_such(
-    load: Load, server: TritonServer, http: Client, repository: Path
-) -> None:
-    """It never reaches the model."""
-    model = load(WAITING, config(*TENSORS, max_batch_size=1, more="dynamic_batching { }"))
-    sent = {"IN": np.ones((1, 1), np.int32)}
-
-    def ask() -> None:
-        with Client(server) as client:
-            client.infer(model, sent)
-
-    with ThreadPoolExecutor(1) as pool, Client(server, "grpc") as leaving:
-        first = pool.submit(ask)
-        wait_until("execute", (repository / model / "began").exists)
-        ended: Queue[Any] = Queue()
-        call = leaving.raw.async_infer(
-            model, leaving.tensors(sent), callback=lambda result, error: ended.put(error)
-        )
+        late = pool.submit(ask, timeout=1)
         wait_until(
             "the request to wait",
             lambda: metric(server, "nv_inference_pending_request_count", model=model) == 1,
         )
-        call.cancel()
-        assert "CANCELLED" in str(ended.get(timeout=60))
-        wait_until("the server to know", lambda: "Cancellation notification received" in server.log() or True)
         (repository / model / "go").touch()
-        first.result()
-    wait_until("the failure", lambda: failures(server, model) == failed(CANCELED=1))
-    seen = statistics_after(http, model, 1, 1)
-    assert (count(seen, "success"), count(seen, "fail")) == (1, 0)
+        assert (first.result(), late.result()) == ("answered", "Request timeout expired")
+    wait_until("the failure", lambda: failures(server, model) == failed(REJECTED=1))
+    seen = statistics_after(http, model, 2, 1)
+    assert (count(seen, "success"), count(seen, "fail")) == (1, 1)
 
 
 def test_the_versions_of_a_model_count_apart(http: Client, repository: Path, model_name: str) -> None:
