@@ -57,8 +57,9 @@ Backend::Backend(TRITONBACKEND_Backend* backend)
 Interpreter Backend::interpreter() {
   const std::scoped_lock lock(interpreter_mutex_);
   if (!interpreter_) {
-    interpreter_ = FindInterpreter(
-        {.configured = options_.python_executable, .backend_dir = directories_.package_parent, .environment = environment_});
+    interpreter_ = FindInterpreter({.configured = options_.python_executable,
+                                    .backend_dir = directories_.package_parent,
+                                    .environment = environment_});
   }
   return *interpreter_;
 }
@@ -66,7 +67,8 @@ Interpreter Backend::interpreter() {
 LaunchPlan Backend::Plan(const Interpreter& interpreter, const std::string& model_name) const {
   // -B, for it and for what multiprocessing spawns: no __pycache__ in a repository, which polling would take
   // for a change.
-  return {.argv = {interpreter.path, "-B", directories_.package_parent + "/triton_python_backend_utils/launch/stub_main.py",
+  return {.argv = {interpreter.path, "-B",
+                   directories_.package_parent + "/triton_python_backend_utils/launch/stub_main.py",
                    std::to_string(LaunchPlan::kSocketNumber), model_name, std::to_string(::getpid())},
           .environment = environment_,
           .placement = Placement::OfThisThread()};

@@ -41,7 +41,7 @@ class Example:
     kind: str = ""  # the start of its files' names, where a folder holds several examples
     needs: tuple[str, ...] = ()  # other examples whose models it calls
     models: Mapping[str, str] = field(default_factory=dict)
-    """Where it has others than the one of its own name: their names, and how the names of their files start."""
+    """If not the one of its own name: name -> the start of its files' names."""
 
     def file(self, name: str) -> Path:
         return EXAMPLES / self.folder / f"{self.kind}{name}"

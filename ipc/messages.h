@@ -57,8 +57,8 @@ struct Load {
   std::string_view model_name;
   std::string_view model_version;
   std::string_view model_repository;  // <repository>/<model>
-  std::string_view model_file;        // absolute path of model.py, outside `model_repository` if shared by models
-  std::string_view backend_dir;       // folder of the package triton_python_backend_utils
+  std::string_view model_file;   // absolute path of model.py, outside `model_repository` if shared by models
+  std::string_view backend_dir;  // folder of the package triton_python_backend_utils
   std::string_view config_json;
   std::string_view instance_name;  // empty for kAutoComplete, as the next two
   std::string_view instance_kind;

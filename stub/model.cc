@@ -25,7 +25,8 @@ py::object MakeArgs(const py::object& loader, const ipc::Load& load) {
 }  // namespace
 
 void Model::LoadClass(const ipc::Load& load) {
-  auto file = loader_.attr("model_file")(load.model_file, load.model_repository, load.config_json).cast<std::string>();
+  auto file = loader_.attr("model_file")(load.model_file, load.model_repository, load.config_json)
+                  .cast<std::string>();
   if (class_ && file_ == file) {
     return;
   }

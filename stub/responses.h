@@ -34,7 +34,8 @@ struct Answer {
 };
 
 // One answer per request of the batch, from `batch.returned`. Outputs that a request did not ask for are left
-// out, but for those that are states. Throws Error, with the text that clients know, when execute returned anything but what it should.
+// out, but for those that are states. Throws Error, with the text that clients know, when execute returned
+// anything but what it should.
 std::vector<Answer> ReadAnswers(const Batch& batch, std::span<const std::string> state_outputs);
 
 // Decides which outputs pass through, drops the objects of the batch when any of them might hold a lease, and

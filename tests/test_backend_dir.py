@@ -53,7 +53,9 @@ def test_it_holds_our_backend_and_links_the_servers_others(
     ours = folder / "python"
     assert not ours.is_symlink()
     library = ours / "libtriton_python.so"
-    assert not library.is_symlink()  # core refuses one that leads out of the folder for a python-based backend
+    assert (
+        not library.is_symlink()
+    )  # core refuses one that leads out of the folder for a python-based backend
     assert library.read_bytes() == installation.library.read_bytes()
     assert (ours / "triton_python_backend_utils").readlink() == installation.package
     assert (ours / "interpreter.txt").read_text() == "/some/venv/bin/python\n"

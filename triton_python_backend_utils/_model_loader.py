@@ -72,8 +72,8 @@ def model_file(default: str, model_dir: str, config_json: str) -> str:
 def load_model_class(model_file: str, model_dir: str, version: str, backend_dir: str) -> type:
     """Import `<model_dir>/<version>/<name>.py` as `<version>.<name>` and return its TritonPythonModel.
 
-    A file outside `model_dir`, of a python-based backend, is imported as plain `<name>`, with its own folder on
-    `sys.path` in place of the model's.
+    A file outside `model_dir`, of a python-based backend, is imported as plain `<name>`, with its own folder
+    on `sys.path` in place of the model's.
 
     The version folder, `model_dir` and `backend_dir` end up on `sys.path`, behind what is there, so that
     `import sibling` works as well as `from . import sibling`, and a process spawned by the model finds

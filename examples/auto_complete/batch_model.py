@@ -1,4 +1,4 @@
-"""As nobatch_model.py, in batches of up to four: the server puts requests together, which have one dimension more."""
+"""As nobatch_model.py, with batches of up to four: each tensor has one dimension more."""
 
 import triton_python_backend_utils as pb_utils
 
@@ -14,7 +14,7 @@ class TritonPythonModel:
             auto_complete_model_config.add_input({"name": name, "data_type": "TYPE_FP32", "dims": [4]})
         for name in ("OUTPUT0", "OUTPUT1"):
             auto_complete_model_config.add_output({"name": name, "data_type": "TYPE_FP32", "dims": [4]})
-        # Each tensor has a batch dimension in front of these dims, and the server fills it from several requests.
+        # A batch dimension comes in front of these dims, and the server puts requests together.
         auto_complete_model_config.set_max_batch_size(4)
         auto_complete_model_config.set_dynamic_batching()
         return auto_complete_model_config

@@ -1,4 +1,4 @@
-"""Asks for the configurations that the two models have completed, compares them, and sends a request to each."""
+"""Compares the configurations that are served with what the models have said, and sends requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds and subtracts two vectors, and says itself what goes in and what comes out: it needs no config.pbtxt."""
+"""Adds and subtracts two vectors, and says itself what goes in and comes out: it needs no config.pbtxt."""
 
 import triton_python_backend_utils as pb_utils
 

@@ -218,9 +218,8 @@ ipc::Reply ToReply(const py::dict& from, Shapes& shapes) {
           .code = Number<ipc::Code>(from, "code"),
           .text = Text(from, "text"),
           .kept = Each(from, "kept", [](py::handle item) { return item.cast<std::uint64_t>(); }),
-          .responses = Each(from, "responses", [&shapes](py::handle item) {
-            return ToResponse(item.cast<py::dict>(), shapes);
-          }),
+          .responses = Each(from, "responses",
+                            [&shapes](py::handle item) { return ToResponse(item.cast<py::dict>(), shapes); }),
           .state_outputs = Each(from, "state_outputs", View)};
 }
 

@@ -172,7 +172,14 @@ def test_a_shape_has_at_most_as_many_dimensions_as_both_sides_know(ipc: Any, dim
         **{"place": 0, "lease": 1, "offset": 0, "size": 4},
     }
     response = {"kind": 1, "code": 0, "text": b"", "outputs": [tensor], "parameters": []}
-    reply = {"failed": False, "code": 0, "text": b"", "kept": [], "responses": [response], "state_outputs": []}
+    reply = {
+        "failed": False,
+        "code": 0,
+        "text": b"",
+        "kept": [],
+        "responses": [response],
+        "state_outputs": [],
+    }
 
     if dims > ipc.MAX_DIMS:
         with pytest.raises(ipc.Error, match=f"tensor 'T' has {dims} dimensions"):

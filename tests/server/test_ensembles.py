@@ -34,8 +34,11 @@ import triton_python_backend_utils as pb_utils
 
 class TritonPythonModel:
     def execute(self, requests):
-        texts = [np.array([str(n).encode() for n in one.inputs()[0].as_numpy()], np.object_) for one in requests]
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", text)]) for text in texts]
+        return [self.one(request.inputs()[0].as_numpy()) for request in requests]
+
+    def one(self, numbers):
+        texts = np.array([str(number).encode() for number in numbers], np.object_)
+        return pb_utils.InferenceResponse([pb_utils.Tensor("OUT", texts)])
 """
 FROM_TEXT = """
 import numpy as np
@@ -55,15 +58,17 @@ def write_ensemble(
     repository: Path, name: str, *models: str, parts: dict[str, tuple[str, list[int]]] | None = None
 ) -> None:
     """A chain from IN to OUT through `models`."""
+    between = ["IN", *(f"between{number}" for number in range(1, len(models))), "OUT"]
     steps = [
         f"""{{ model_name: "{model}" model_version: -1
-          input_map {{ key: "IN" value: "{'IN' if number == 0 else f'between{number}'}" }}
-          output_map {{ key: "OUT" value: "{'OUT' if number == len(models) - 1 else f'between{number + 1}'}" }}
+          input_map {{ key: "IN" value: "{before}" }} output_map {{ key: "OUT" value: "{after}" }}
         }}"""
-        for number, model in enumerate(models)
+        for model, before, after in zip(models, between, between[1:])
     ]
     ends = parts or {"IN": NUMBERS, "OUT": NUMBERS}
-    text = config({"IN": ends["IN"]}, {"OUT": ends["OUT"]}).replace('backend: "python"', 'platform: "ensemble"')
+    text = config({"IN": ends["IN"]}, {"OUT": ends["OUT"]}).replace(
+        'backend: "python"', 'platform: "ensemble"'
+    )
     write_model(repository, name, None, f"{text}\nensemble_scheduling {{ step [ {', '.join(steps)} ] }}")
 
 
@@ -131,9 +136,9 @@ def test_tensors_larger_than_what_an_instance_starts_with(chain: str, client: Cl
     assert np.array_equal(client.infer(chain, {"IN": values})["OUT"], 4 * values)
 
 
-def test_an_ensemble_does_not_load_without_its_steps(
-    repository: Path, http: Client, model_name: str
-) -> None:
-    write_model(repository, f"{model_name}_step", "raise ValueError('no')", config({"IN": NUMBERS}, {"OUT": NUMBERS}))
+def test_an_ensemble_does_not_load_without_its_steps(repository: Path, http: Client, model_name: str) -> None:
+    write_model(
+        repository, f"{model_name}_step", "raise ValueError('no')", config({"IN": NUMBERS}, {"OUT": NUMBERS})
+    )
     write_ensemble(repository, model_name, f"{model_name}_step")
     assert f"ensemble '{model_name}' depends on '{model_name}_step'" in http.load_error(model_name)

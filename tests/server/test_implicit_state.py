@@ -50,7 +50,10 @@ class TritonPythonModel:
         given = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         if not given["READY"].all():
             return pb_utils.InferenceResponse([])
-        seen = given["IN"] if given["START"].all() else np.concatenate([given["SEEN_IN"], given["IN"]], axis=-1)
+        if given["START"].all():
+            seen = given["IN"]
+        else:
+            seen = np.concatenate([given["SEEN_IN"], given["IN"]], axis=-1)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, seen) for name in ("OUT", "SEEN_OUT")])
 """
 
@@ -107,9 +110,7 @@ def test_a_state_output_is_the_state_input_of_the_next_request(
 def test_it_works_without_a_batch_dimension(load: Load, http: Client) -> None:
     model = load(SUMMING, summing_config(max_batch_size=0))
     for step, total in ((0, 5), (1, 10)):
-        got = http.infer(
-            model, {"IN": np.array([5], np.int32)}, sequence_id=1, sequence_start=step == 0
-        )
+        got = http.infer(model, {"IN": np.array([5], np.int32)}, sequence_id=1, sequence_start=step == 0)
         assert got["OUT"].tolist() == [total]
 
 
@@ -119,9 +120,7 @@ def test_each_sequence_starts_anew(load: Load, http: Client) -> None:
 
 
 def test_it_starts_with_what_a_file_says(repository: Path, http: Client, model_name: str) -> None:
-    folder = write_model(
-        repository, model_name, SUMMING, summing_config(initial='data_file: "hundred"')
-    )
+    folder = write_model(repository, model_name, SUMMING, summing_config(initial='data_file: "hundred"'))
     (folder / "initial_state").mkdir()
     (folder / "initial_state" / "hundred").write_bytes(np.array([100], np.int32).tobytes())
     http.load(model_name)
@@ -180,7 +179,7 @@ def test_a_state_may_change_its_size(
 def test_large_states(load: Load, http: Client) -> None:
     """Larger than what is copied in one go, and passed on from a block that nobody copied."""
     model = load(
-        COLLECTING.replace("np.concatenate([given[\"SEEN_IN\"], given[\"IN\"]], axis=-1)", 'given["SEEN_IN"]'),
+        COLLECTING.replace('np.concatenate([given["SEEN_IN"], given["IN"]], axis=-1)', 'given["SEEN_IN"]'),
         config(
             {"IN": ("INT32", [-1])},
             {"OUT": ("INT32", [-1])},

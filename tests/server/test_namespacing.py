@@ -23,8 +23,8 @@ from . import beside
 
 class TritonPythonModel:
     def execute(self, requests):
-        arrays = [request.inputs()[0].as_numpy() for request in requests]
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array + beside.NUMBER)]) for array in arrays]
+        outputs = [request.inputs()[0].as_numpy() + beside.NUMBER for request in requests]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", output)]) for output in outputs]
 """
 CALLING = caller("""
     response = request(child, {"IN": ints(1)}).exec()

@@ -122,9 +122,7 @@ def test_a_full_queue_takes_no_more(queue: Hold, http: Client, model_name: str) 
 
 
 def test_a_request_that_waited_too_long_is_refused(queue: Hold) -> None:
-    policy = (
-        "default_queue_policy { default_timeout_microseconds: 600000000 allow_timeout_override: true }"
-    )
+    policy = "default_queue_policy { default_timeout_microseconds: 600000000 allow_timeout_override: true }"
     with queue(policy) as one:
         late, patient = one.wait_behind(1, timeout=1), one.wait_behind(2)
         one.go()

@@ -31,9 +31,7 @@ def told(server: TritonServer, model: str, array: np.ndarray) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("data_type", ["INT32", "STRING"])
-def test_requests_of_different_shapes_share_a_batch(
-    load: Load, server: TritonServer, data_type: str
-) -> None:
+def test_requests_of_different_shapes_share_a_batch(load: Load, server: TritonServer, data_type: str) -> None:
     model = load(model_code("telling_tensors"), ragged_config(True, data_type))
     arrays = [np.arange(size, dtype=np.int32)[None] for size in (1, 70, 3, 5000)]
     if data_type == "STRING":

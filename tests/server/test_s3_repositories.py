@@ -1,4 +1,4 @@
-"""Model repositories in S3, here moto's server: core copies a model to this machine, and the copy is served."""
+"""Model repositories in S3, here moto's server: core copies a model to this machine and serves the copy."""
 
 from __future__ import annotations
 

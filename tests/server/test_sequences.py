@@ -63,9 +63,7 @@ def test_a_model_is_told_where_a_sequence_begins_and_ends(load: Load, client: Cl
     steps = [(True, False), (False, False), (False, True)]
     told = [ask(client, model, 3, number, *step) for number, step in enumerate(steps)]
     assert [one["inputs"]["IN"][1] for one in told] == [[[0]], [[1]], [[2]]]
-    assert [controls(one) for one in told] == [
-        {"START": [[start]], "END": [[end]]} for start, end in steps
-    ]
+    assert [controls(one) for one in told] == [{"START": [[start]], "END": [[end]]} for start, end in steps]
     assert [one["flags"] for one in told] == [START, 0, END]
 
 
@@ -107,9 +105,7 @@ def test_a_model_is_told_the_correlation_id(
 
 def test_a_correlation_id_may_need_all_64_bits(load: Load, http: Client) -> None:
     """tritonclient's gRPC has 63 of them."""
-    model = load(
-        TELLING, sequence_config(*BOOLS[:2], control("CORRID", "CORRID", "data_type: TYPE_UINT64"))
-    )
+    model = load(TELLING, sequence_config(*BOOLS[:2], control("CORRID", "CORRID", "data_type: TYPE_UINT64")))
     largest = (1 << 64) - 1
     told = ask(http, model, largest, 0, start=True, end=True)
     assert told["inputs"]["CORRID"] == ["uint64", [[largest]]]
@@ -178,5 +174,5 @@ def test_a_sequence_that_was_not_begun_is_refused(load: Load, client: Client) ->
     model = load(TELLING, sequence_config(*BOOLS[:2]))
     error = client.error(model, {"IN": np.array([[1]], np.int32)}, sequence_id=9)
     assert error.startswith(
-        f"inference request for sequence 9 to model '{model}' must specify the START flag on the first request"
+        f"inference request for sequence 9 to model '{model}' must specify the START flag on the first"
     )

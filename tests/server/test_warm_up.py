@@ -65,7 +65,10 @@ def notes(folder: Path) -> list[dict[str, object]]:
 
 
 def test_samples_run_in_each_instance(repository: Path, http: Client, model_name: str) -> None:
-    samples = (sample("zeros", "zero_data: true"), sample("again", "zero_data: true", more="batch_size: 1 count: 2"))
+    samples = (
+        sample("zeros", "zero_data: true"),
+        sample("again", "zero_data: true", more="batch_size: 1 count: 2"),
+    )
     folder = write_model(repository, model_name, NOTING, warm_config(*samples, more=instance_group(2)))
     http.load(model_name)
     seen = notes(folder)
@@ -134,7 +137,9 @@ def _load_error(start_server: StartServer, code: str) -> str:
     """
     for _ in range(SERVERS_TRIED):
         server = start_server()
-        folder = write_model(server.start.repository, "m", code, warm_config(sample("zeros", "zero_data: true")))
+        folder = write_model(
+            server.start.repository, "m", code, warm_config(sample("zeros", "zero_data: true"))
+        )
         with Client(server) as client:
             try:
                 error = client.load_error("m")

@@ -7,6 +7,7 @@ ANSWER is JSON: {"inputs": {name: [numpy's name of the type, values]}, "batch": 
 import json
 
 import numpy as np
+
 import triton_python_backend_utils as pb_utils
 
 
