@@ -215,7 +215,9 @@ void Encode(const Reply& message, Writer& writer) {
                          .response_count = Count(message.responses.size()),
                          .kept_count = Count(message.kept.size()),
                          .max_batch_size = message.max_batch_size,
-                         .state_count = Count(message.state_outputs.size())});
+                         .reserved = 0,
+                         .state_count = Count(message.state_outputs.size()),
+                         .reserved_too = 0});
   writer.PutString(message.text);
   for (const auto lease : message.kept) {
     writer.Put(lease);
