@@ -42,7 +42,7 @@ test: $(INSTALLED)/test cpp-dev ## run the tests: C++, Python, and the real serv
 	ctest --preset dev
 	$(BIN)/pytest tests $(ARGS)
 
-test-more: $(INSTALLED)/test cpp-dev ## run the longer tests
+test-more: $(INSTALLED)/test $(INSTALLED)/s3 cpp-dev ## run the longer tests
 	$(BIN)/pytest tests -m more $(ARGS)
 
 bench: $(INSTALLED)/bench build/dev/configured ## measure this backend beside NVIDIA's own and beside a mere copy (about 12 minutes)
@@ -124,7 +124,7 @@ $(INSTALLED)/project: $(BUILT)/wheel
 	@mkdir -p $(@D) && touch $@
 
 # One of the project's extras, and what the project itself needs. Again only when pyproject.toml changes.
-$(INSTALLED)/demo $(INSTALLED)/test $(INSTALLED)/bench: $(INSTALLED)/%: pyproject.toml | $(INSTALLED)/project
+$(INSTALLED)/demo $(INSTALLED)/test $(INSTALLED)/bench $(INSTALLED)/s3: $(INSTALLED)/%: pyproject.toml | $(INSTALLED)/project
 	@echo "installing what 'make $*' needs into $(VENV)/"
 	$(PIP) install "$$(ls build/dist/*.whl)[$*]"
 	@touch $@

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <map>
+
 #include "backend/string_map.h"
 #include "backend/triton_error.h"
 
@@ -14,28 +16,35 @@ std::string Name(TRITONBACKEND_Backend* backend) {
   return name;
 }
 
-std::string Directory(TRITONBACKEND_Backend* backend) {
+std::string Artifacts(TRITONBACKEND_Backend* backend) {
   TRITONBACKEND_ArtifactType type = TRITONBACKEND_ARTIFACT_FILESYSTEM;
   const char* directory = nullptr;
   Check(triton::Api().TRITONBACKEND_BackendArtifacts(backend, &type, &directory));
   return directory;
 }
 
-Options Configured(TRITONBACKEND_Backend* backend) {
+std::map<std::string, std::string> Settings(TRITONBACKEND_Backend* backend) {
   const auto& api = triton::Api();
   TRITONSERVER_Message* message = nullptr;  // stays core's
   Check(api.TRITONBACKEND_BackendConfig(backend, &message));
   const char* json = nullptr;
   std::size_t size = 0;
   Check(api.TRITONSERVER_MessageSerializeToJson(message, &json, &size));
-  return ReadOptions(ReadStringMap({json, size}, "cmdline"), Name(backend));
+  return ReadStringMap({json, size}, "cmdline");
+}
+
+Directories Locate(TRITONBACKEND_Backend* backend) {
+  const auto settings = Settings(backend);
+  const auto backends = settings.find("backend-directory");
+  return FindDirectories(Name(backend), Artifacts(backend),
+                         backends == settings.end() ? std::string() : backends->second);
 }
 
 }  // namespace
 
 Backend::Backend(TRITONBACKEND_Backend* backend)
-    : directory_(Directory(backend)),
-      options_(Configured(backend)),
+    : options_(ReadOptions(Settings(backend), Name(backend))),
+      directories_(Locate(backend)),
       environment_(SnapshotEnvironment()),
       memory_budget_(std::make_shared<ipc::Budget>(options_.shm_total_max_byte_size)) {
   Log(TRITONSERVER_LOG_VERBOSE, __FILE__, __LINE__,
@@ -48,8 +57,9 @@ Backend::Backend(TRITONBACKEND_Backend* backend)
 Interpreter Backend::interpreter() {
   const std::scoped_lock lock(interpreter_mutex_);
   if (!interpreter_) {
-    interpreter_ = FindInterpreter(
-        {.configured = options_.python_executable, .backend_dir = directory_, .environment = environment_});
+    interpreter_ = FindInterpreter({.configured = options_.python_executable,
+                                    .backend_dir = directories_.package_parent,
+                                    .environment = environment_});
   }
   return *interpreter_;
 }
@@ -57,7 +67,8 @@ Interpreter Backend::interpreter() {
 LaunchPlan Backend::Plan(const Interpreter& interpreter, const std::string& model_name) const {
   // -B, for it and for what multiprocessing spawns: no __pycache__ in a repository, which polling would take
   // for a change.
-  return {.argv = {interpreter.path, "-B", directory_ + "/triton_python_backend_utils/launch/stub_main.py",
+  return {.argv = {interpreter.path, "-B",
+                   directories_.package_parent + "/triton_python_backend_utils/launch/stub_main.py",
                    std::to_string(LaunchPlan::kSocketNumber), model_name, std::to_string(::getpid())},
           .environment = environment_,
           .placement = Placement::OfThisThread()};

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/directories.h"
 #include "backend/memory_gauges.h"
 #include "backend/options.h"
 #include "backend/supervisor/interpreter.h"
@@ -22,7 +23,7 @@ class Backend {
   // Reads name, folder and settings from core. Throws ipc::Error for a setting that is wrong.
   explicit Backend(TRITONBACKEND_Backend* backend);
 
-  [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
+  [[nodiscard]] const Directories& directories() const noexcept { return directories_; }
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   Spawner& spawner() noexcept { return spawner_; }
   [[nodiscard]] const std::shared_ptr<ipc::Budget>& memory_budget() const noexcept { return memory_budget_; }
@@ -37,8 +38,8 @@ class Backend {
   [[nodiscard]] LaunchPlan Plan(const Interpreter& interpreter, const std::string& model_name) const;
 
  private:
-  std::string directory_;
   Options options_;
+  Directories directories_;
   const std::vector<std::string> environment_;
   std::mutex interpreter_mutex_;
   std::optional<Interpreter> interpreter_;

@@ -1,5 +1,6 @@
 #include "backend/gather.h"
 
+#include <cstring>
 #include <string_view>
 #include <utility>
 
@@ -224,14 +225,37 @@ void CopyInput(const Input& input, const ipc::Tensor& tensor, std::byte* to,
   }
 }
 
+// Core makes the control input for a correlation id that is text in a buffer for the longest one, and leaves
+// what is behind the text as it found it.
+constexpr std::uint64_t kTextControlSize = 4 + 128;
+
+// Cuts such a control input to its one element.
+bool CutTextControl(ipc::Tensor& tensor, const std::byte* copied, std::string_view correlation_text) {
+  if (tensor.size != kTextControlSize || ipc::ElementCount(tensor.shape) != 1) {
+    return false;
+  }
+  ipc::BytesReader reader({copied, tensor.size});
+  const auto length = reader.NextLength();
+  if (length != correlation_text.size()) {
+    return false;
+  }
+  const auto element = reader.Take(*length);
+  if (std::memcmp(element.data(), correlation_text.data(), element.size()) != 0) {
+    return false;
+  }
+  tensor.size -= reader.left();
+  return true;
+}
+
 // A client's BYTES tensor may be malformed. The stub, which can write to the copy, harms only itself by that.
-void CheckBytes(const ipc::Tensor& tensor, const std::byte* copied) {
+void CheckBytes(ipc::Tensor& tensor, const std::byte* copied, std::string_view correlation_text) {
   const std::string name = "inference input '" + std::string(tensor.name) + "'";
   const auto count = ipc::ElementCount(tensor.shape);
   if (!count) {
     throw ipc::Error(ipc::Code::kInvalidArg, name + " has an impossible shape");
   }
-  if (const std::string fault = ipc::FaultOfBytes({copied, tensor.size}, *count, name); !fault.empty()) {
+  if (const std::string fault = ipc::FaultOfBytes({copied, tensor.size}, *count, name);
+      !fault.empty() && !CutTextControl(tensor, copied, correlation_text)) {
     throw ipc::Error(ipc::Code::kInvalidArg, fault);
   }
 }
@@ -243,7 +267,7 @@ void CopyInputs(Asked& asked, const std::vector<Group>& groups, const std::strin
     std::byte* const to = group.data + tensor.offset;
     CopyInput(asked.inputs[i], tensor, to, instance_name);
     if (tensor.dtype == ipc::DataType::kBytes) {
-      CheckBytes(tensor, to);
+      CheckBytes(tensor, to, asked.message.correlation_text);
     }
     tensor.lease = group.lease;
     tensor.offset += group.base;

@@ -54,6 +54,7 @@ void Instance::Initialize() {
   }
   facts_.has_batch_dimension = answer->reply.max_batch_size > 0;
   decoupled_ = (answer->reply.flags & ipc::kReplyDecoupled) != 0;
+  state_outputs_ = StateOutputs(answer->reply.state_outputs);
   attachment_->Settle();
 }
 
@@ -109,7 +110,7 @@ void Instance::Exchange(Batch& batch) {
   ExchangeLeases leases(attachment_->leases());
   Responders& responders = attachment_->responders();
   if (!responders.has_facts()) {
-    responders.SetFacts({.instance_name = facts_.name, .decoupled = IsDecoupled()});
+    responders.SetFacts({.instance_name = facts_.name, .decoupled = IsDecoupled(), .states = state_outputs_});
   }
   const std::uint64_t first_id = responders.Begin(batch);
   const Gathered gathered = Gather(batch, attachment_->arena(), leases, facts_, first_id, body_);
@@ -154,7 +155,8 @@ void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc
                              " responses to " + std::to_string(sent.size()) + " requests");
   }
   for (std::size_t i = 0; i < sent.size(); ++i) {
-    Respond(batch, batch.items()[sent[i]], reply.responses[i], attachment_->payloads(), facts_.name);
+    Respond(batch, batch.items()[sent[i]], reply.responses[i], attachment_->payloads(), state_outputs_,
+            facts_.name);
   }
 }
 

@@ -9,6 +9,7 @@
 #include "backend/batch.h"
 #include "backend/gather.h"
 #include "backend/model.h"
+#include "backend/state.h"
 #include "ipc/codec.h"
 #include "triton_c_api/types.h"
 
@@ -41,6 +42,7 @@ class Instance {
   Model& model_;  // outlives its instances
   TRITONBACKEND_ModelInstance* const instance_;
   InstanceFacts facts_;
+  StateOutputs state_outputs_;
   std::unique_ptr<Attachment> attachment_;
   ipc::Writer body_;        // of the current message; kept for its memory
   bool decoupled_ = false;  // as the stub says

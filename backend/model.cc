@@ -30,6 +30,11 @@ std::string Repository(TRITONBACKEND_Model* model) {
   return path;
 }
 
+std::string File(const Backend& backend, const std::string& repository, const std::string& version) {
+  const std::string& shared = backend.directories().model_file;
+  return shared.empty() ? repository + "/" + version + "/model.py" : shared;
+}
+
 TRITONSERVER_Server* Server(TRITONBACKEND_Model* model) {
   TRITONSERVER_Server* server = nullptr;
   Check(triton::Api().TRITONBACKEND_ModelServer(model, &server));
@@ -70,7 +75,7 @@ Model::Model(Backend& backend, TRITONBACKEND_Model* model)
       name_(Name(model)),
       version_(Version(model)),
       repository_(Repository(model)),
-      file_(repository_ + "/" + version_ + "/model.py"),
+      file_(File(backend, repository_, version_)),
       interpreter_(backend.interpreter()) {
   Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__,
       "model '" + name_ + "' runs in " + interpreter_.path + " (" + interpreter_.reason + ")");
@@ -122,7 +127,7 @@ ipc::Load Model::LoadMessage(const std::string& config) const {
   load.model_version = version_;
   load.model_repository = repository_;
   load.model_file = file_;
-  load.backend_dir = backend_.directory();
+  load.backend_dir = backend_.directories().package_parent;
   load.config_json = config;
   return load;
 }

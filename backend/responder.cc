@@ -46,7 +46,7 @@ void Responder::SendLocked(const ipc::Response& response, const Payloads& payloa
     } else {
       pending.emplace(factory_);
     }
-    FillResponse(pending->get(), response, payloads, facts_->instance_name);
+    FillResponse(pending->get(), request_, response, payloads, facts_->states, facts_->instance_name);
     pending->Send(flags, nullptr);
   } catch (const ipc::ProtocolError&) {
     closed_ = false;  // whoever ends the stub tells the client

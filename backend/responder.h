@@ -7,6 +7,7 @@
 #include <string>
 
 #include "backend/payloads.h"
+#include "backend/state.h"
 #include "ipc/error.h"
 #include "ipc/messages.h"
 #include "triton_c_api/types.h"
@@ -17,6 +18,7 @@ namespace tpb::backend {
 struct ResponderFacts {
   std::string instance_name;
   bool decoupled = false;
+  StateOutputs states;
 };
 
 // Every thread may use it. The service thread sends what the stub asks for; the thread that executes the

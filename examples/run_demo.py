@@ -16,9 +16,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parent
@@ -34,12 +34,14 @@ STARTS_TRIED = 3
 
 @dataclass(frozen=True)
 class Example:
-    """A model, its client, and the line that the client prints when all is well."""
+    """A model or several, their client, and the line that the client prints when all is well."""
 
     folder: str
     passed: str
     kind: str = ""  # the start of its files' names, where a folder holds several examples
     needs: tuple[str, ...] = ()  # other examples whose models it calls
+    models: Mapping[str, str] = field(default_factory=dict)
+    """If not the one of its own name: name -> the start of its files' names."""
 
     def file(self, name: str) -> Path:
         return EXAMPLES / self.folder / f"{self.kind}{name}"
@@ -47,6 +49,11 @@ class Example:
 
 DEMOS = {
     "add_sub": Example("add_sub", "PASS: add_sub"),
+    "auto_complete": Example(
+        "auto_complete",
+        "PASS: auto_complete",
+        models={"nobatch_auto_complete": "nobatch_", "batch_auto_complete": "batch_"},
+    ),
     "digits": Example("digits", "PASS: digits"),
     "bls_sync": Example("bls", "PASS: BLS Sync", kind="sync_", needs=("add_sub",)),
 }
@@ -113,15 +120,19 @@ def check_command() -> None:
 
 
 def lay_out_repository(repository: Path, names: list[str]) -> Path:
-    """Gives each example the layout that Triton wants: NAME/config.pbtxt and NAME/1/model.py."""
+    """Gives each model the layout that Triton wants: NAME/1/model.py, and NAME/config.pbtxt if it has one."""
     for name in names:
         if name not in DEMOS:
             raise DemoError(f"there is no example {name!r}; there are {', '.join(DEMOS)}")
         lay_out_repository(repository, list(DEMOS[name].needs))
-        version = repository / name / "1"
-        version.mkdir(parents=True, exist_ok=True)
-        shutil.copy(DEMOS[name].file("config.pbtxt"), version.parent / "config.pbtxt")
-        shutil.copy(DEMOS[name].file("model.py"), version / "model.py")
+        example = DEMOS[name]
+        for model, kind in (example.models or {name: example.kind}).items():
+            files = EXAMPLES / example.folder
+            version = repository / model / "1"
+            version.mkdir(parents=True, exist_ok=True)
+            shutil.copy(files / f"{kind}model.py", version / "model.py")
+            if (files / f"{kind}config.pbtxt").exists():
+                shutil.copy(files / f"{kind}config.pbtxt", version.parent / "config.pbtxt")
     return repository
 
 

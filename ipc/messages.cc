@@ -221,13 +221,18 @@ void Encode(const Reply& message, Writer& writer) {
                          .response_count = Count(message.responses.size()),
                          .kept_count = Count(message.kept.size()),
                          .max_batch_size = message.max_batch_size,
-                         .flags = message.flags});
+                         .flags = message.flags,
+                         .state_count = Count(message.state_outputs.size()),
+                         .reserved = 0});
   writer.PutString(message.text);
   for (const auto lease : message.kept) {
     writer.Put(lease);
   }
   for (const auto& response : message.responses) {
     EncodeResponse(response, writer);
+  }
+  for (const auto name : message.state_outputs) {
+    writer.PutString(name);
   }
 }
 
@@ -245,6 +250,9 @@ Reply DecodeReply(std::span<const std::byte> bytes) {
   }
   for (std::uint32_t i = CheckCount(record.response_count, "responses"); i > 0; --i) {
     message.responses.push_back(DecodeResponse(reader));
+  }
+  for (std::uint32_t i = CheckCount(record.state_count, "state outputs"); i > 0; --i) {
+    message.state_outputs.push_back(reader.GetString());
   }
   reader.ExpectEnd();
   return message;

@@ -60,8 +60,8 @@ struct Load {
   std::string_view model_name;
   std::string_view model_version;
   std::string_view model_repository;  // <repository>/<model>
-  std::string_view model_file;        // absolute path of model.py
-  std::string_view backend_dir;       // folder of the backend library
+  std::string_view model_file;   // absolute path of model.py, outside `model_repository` if shared by models
+  std::string_view backend_dir;  // folder of the package triton_python_backend_utils
   std::string_view config_json;
   std::string_view instance_name;  // empty for kAutoComplete, as the next two
   std::string_view instance_kind;
@@ -87,6 +87,7 @@ struct Reply {
   std::uint32_t flags = 0;           // to kInitialize: ReplyFlag
   std::vector<std::uint64_t> kept;   // leases of this exchange that the stub goes on holding
   std::vector<Response> responses;
+  std::vector<std::string_view> state_outputs;  // to kInitialize: which outputs are a sequence's state
 };
 
 // kCall: a model asks for an inference of another model. The ids in `request.inputs` name blocks that the

@@ -277,8 +277,10 @@ struct ReplyRecord {
   std::uint32_t kept_count;      // leases that outlive this exchange
   std::uint32_t max_batch_size;  // to kInitialize: of the model's configuration; else 0
   std::uint32_t flags;           // to kInitialize: ReplyFlag; else 0
+  std::uint32_t state_count;     // to kInitialize: names of outputs that are states; else 0
+  std::uint32_t reserved;        // 0
 };
-static_assert(sizeof(ReplyRecord) == 24 && std::is_trivially_copyable_v<ReplyRecord>);
+static_assert(sizeof(ReplyRecord) == 32 && std::is_trivially_copyable_v<ReplyRecord>);
 
 struct CallRecord {
   std::int64_t model_version;  // -1: the server chooses

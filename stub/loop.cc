@@ -104,14 +104,11 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
       std::string(load.instance_name.empty() ? load.model_name : load.instance_name));
   std::optional<Error> failure;
   std::string answer;
-  ModelFacts facts;
   try {
     if (static_cast<MessageKind>(work.kind) == MessageKind::kAutoComplete) {
       answer = model_.AutoComplete(load);
     } else {
-      facts = model_.Initialize(load);
-      instance_name_ = load.instance_name;
-      decoupled_ = facts.decoupled;
+      facts_ = std::make_shared<const ModelFacts>(model_.Initialize(load));
       connection_->AllowCalls(true);
     }
     LeaveInForkedChild();
@@ -128,15 +125,15 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
     model_.FlushOutput();  // the server is about to kill this process
   } else {
     reply.text = answer;
-    reply.max_batch_size = facts.max_batch_size;
-    reply.flags = facts.decoupled ? ipc::kReplyDecoupled : 0U;
+    reply.max_batch_size = facts_->max_batch_size;
+    reply.flags = facts_->decoupled ? ipc::kReplyDecoupled : 0U;
+    reply.state_outputs.assign(facts_->state_outputs.begin(), facts_->state_outputs.end());
   }
   Send(work, reply, {});
 }
 
 void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
-  Batch batch = ReadBatch(body, connection_, decoupled_);
-  batch.instance_name = instance_name_;
+  Batch batch = ReadBatch(body, connection_, facts_);
   std::vector<Answer> answers;
   std::optional<Error> failure;
   try {
@@ -181,7 +178,7 @@ void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
 // For the outcome of a coroutine of a decoupled model: when it has failed, whoever was not answered by then
 // gets an error. It may be called when this loop has ended.
 py::object Loop::MakeDone(const Batch& batch) const {
-  return py::cpp_function([requests = batch.requests, instance_name = instance_name_,
+  return py::cpp_function([requests = batch.requests, instance_name = facts_->instance_name,
                            loader = model_.loader()](const py::object& returned, const py::object& error) {
     std::optional<Error> failure;
     if (!error.is_none()) {

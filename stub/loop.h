@@ -7,7 +7,6 @@
 #include <functional>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "ipc/messages.h"
@@ -44,8 +43,7 @@ class Loop {
   const std::shared_ptr<Connection> connection_;  // shared with calls in flight
   const std::function<void()> before_end_;
   Model model_;
-  std::string instance_name_;
-  bool decoupled_ = false;
+  std::shared_ptr<const ModelFacts> facts_ = std::make_shared<ModelFacts>();  // shared with requests
   const Birthplace birthplace_;
   ipc::Writer writer_;
 };

@@ -1,5 +1,7 @@
 #include "stub/model.h"
 
+#include <pybind11/stl.h>
+
 #include <utility>
 
 #include "ipc/error.h"
@@ -23,7 +25,8 @@ py::object MakeArgs(const py::object& loader, const ipc::Load& load) {
 }  // namespace
 
 void Model::LoadClass(const ipc::Load& load) {
-  auto file = loader_.attr("model_file")(load.model_file, load.config_json).cast<std::string>();
+  auto file = loader_.attr("model_file")(load.model_file, load.model_repository, load.config_json)
+                  .cast<std::string>();
   if (class_ && file_ == file) {
     return;
   }
@@ -49,7 +52,10 @@ ModelFacts Model::Initialize(const ipc::Load& load) {
     model.attr("initialize")(MakeArgs(loader_, load));
   }
   model_ = std::move(model);
-  return {.max_batch_size = settings.attr("max_batch_size").cast<std::uint32_t>(), .decoupled = decoupled_};
+  return {.instance_name = std::string(load.instance_name),
+          .max_batch_size = settings.attr("max_batch_size").cast<std::uint32_t>(),
+          .decoupled = decoupled_,
+          .state_outputs = settings.attr("state_outputs").cast<std::vector<std::string>>()};
 }
 
 py::object Model::Execute(const py::object& requests, const std::function<py::object()>& make_done) {

@@ -9,14 +9,9 @@
 
 #include "ipc/messages.h"
 #include "stub/coroutine.h"
+#include "stub/model_facts.h"
 
 namespace tpb::stub {
-
-// Of the configuration.
-struct ModelFacts {
-  std::uint32_t max_batch_size = 0;
-  bool decoupled = false;
-};
 
 // Used and destroyed with the GIL held, on the thread that serves. Whatever the model raises comes out as
 // pybind11::error_already_set, SystemExit and KeyboardInterrupt too.

@@ -54,7 +54,8 @@ InferenceRequest::InferenceRequest(RequestOptions options) {
 }
 
 InferenceRequest::InferenceRequest(const ipc::Request& wire, std::vector<std::shared_ptr<Tensor>> inputs,
-                                   std::shared_ptr<Connection> connection, bool decoupled)
+                                   std::shared_ptr<Connection> connection,
+                                   std::shared_ptr<const ModelFacts> facts)
     : request_id_(wire.id),
       correlation_id_(CorrelationOf(wire)),
       inputs_(std::move(inputs)),
@@ -64,13 +65,12 @@ InferenceRequest::InferenceRequest(const ipc::Request& wire, std::vector<std::sh
       parameters_(ParametersFromWire(wire.parameters)),
       connection_(std::move(connection)),
       response_id_(wire.response_id),
-      decoupled_(decoupled),
+      facts_(std::move(facts)),
       trace_context_(wire.trace_context) {}
 
 const std::shared_ptr<ResponseSender>& InferenceRequest::Sender() {
   if (!sender_) {
-    sender_ =
-        std::make_shared<ResponseSender>(connection_, response_id_, decoupled_, requested_output_names_);
+    sender_ = std::make_shared<ResponseSender>(connection_, response_id_, facts_, requested_output_names_);
   }
   return sender_;
 }

@@ -12,6 +12,7 @@
 
 #include "ipc/messages.h"
 #include "stub/connection.h"
+#include "stub/model_facts.h"
 #include "stub/parameters.h"
 #include "stub/tensor.h"
 
@@ -53,7 +54,7 @@ class InferenceRequest {
 
   // From the server over `connection`; `inputs` are its tensors, in the order of the message.
   InferenceRequest(const ipc::Request& wire, std::vector<std::shared_ptr<Tensor>> inputs,
-                   std::shared_ptr<Connection> connection, bool decoupled);
+                   std::shared_ptr<Connection> connection, std::shared_ptr<const ModelFacts> facts);
 
   [[nodiscard]] const std::string& request_id() const noexcept { return request_id_; }
   [[nodiscard]] const CorrelationId& correlation_id() const noexcept { return correlation_id_; }
@@ -105,7 +106,7 @@ class InferenceRequest {
   [[nodiscard]] bool from_server() const noexcept { return connection_ != nullptr; }
   std::shared_ptr<Connection> connection_;
   std::uint64_t response_id_ = 0;
-  bool decoupled_ = false;
+  std::shared_ptr<const ModelFacts> facts_;
   std::string trace_context_;
   std::shared_ptr<ResponseSender> sender_;  // shared with the model
 };

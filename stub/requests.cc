@@ -77,10 +77,10 @@ std::vector<std::shared_ptr<Tensor>> MakeTensors(const std::vector<ipc::Tensor>&
 }
 
 Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<Connection>& connection,
-                bool decoupled) {
+                const std::shared_ptr<const ModelFacts>& facts) {
   const ipc::Execute wire = ipc::DecodeExecute(message);
   Batch batch;
-  batch.decoupled = decoupled;
+  batch.facts = facts;
   batch.book = connection->book();
   batch.leases.reserve(wire.leases.size());
   for (const auto& record : wire.leases) {
@@ -90,7 +90,7 @@ Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<Connec
   batch.requests.reserve(wire.requests.size());
   for (std::size_t i = 0; i < wire.requests.size(); ++i) {
     batch.requests.push_back(std::make_shared<InferenceRequest>(
-        wire.requests[i], MakeTensors(wire.requests[i].inputs, batch.leases), connection, decoupled));
+        wire.requests[i], MakeTensors(wire.requests[i].inputs, batch.leases), connection, facts));
     list[i] = py::cast(batch.requests.back());
   }
   batch.list = std::move(list);

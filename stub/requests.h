@@ -6,19 +6,18 @@
 #include <cstddef>
 #include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "stub/connection.h"
 #include "stub/lease.h"
+#include "stub/model_facts.h"
 #include "stub/request.h"
 
 namespace tpb::stub {
 
 // One batch, from its message to its answer.
 struct Batch {
-  std::string instance_name;
-  bool decoupled = false;
+  std::shared_ptr<const ModelFacts> facts;     // shared with the requests
   std::shared_ptr<LeaseBook> book;             // shared with the leases
   std::vector<std::shared_ptr<Lease>> leases;  // shared with tensors and arrays that the model may keep
   std::vector<std::shared_ptr<InferenceRequest>> requests;
@@ -41,6 +40,6 @@ std::vector<std::shared_ptr<Tensor>> MakeTensors(const std::vector<ipc::Tensor>&
 
 // Throws ProtocolError for anything that the server may not send.
 Batch ReadBatch(std::span<const std::byte> message, const std::shared_ptr<Connection>& connection,
-                bool decoupled);
+                const std::shared_ptr<const ModelFacts>& facts);
 
 }  // namespace tpb::stub

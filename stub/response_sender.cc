@@ -54,11 +54,12 @@ void Turnstile::Leave() {
   wake_.notify_all();
 }
 
-ResponseSender::ResponseSender(std::shared_ptr<Connection> connection, std::uint64_t id, bool decoupled,
+ResponseSender::ResponseSender(std::shared_ptr<Connection> connection, std::uint64_t id,
+                               std::shared_ptr<const ModelFacts> facts,
                                std::vector<std::string> requested_outputs)
     : connection_(std::move(connection)),
       id_(id),
-      decoupled_(decoupled),
+      facts_(std::move(facts)),
       requested_outputs_(std::move(requested_outputs)) {}
 
 ResponseSender::~ResponseSender() {
@@ -80,7 +81,7 @@ void ResponseSender::Send(const std::shared_ptr<InferenceResponse>& response, st
   Check(response.get(), flags);
   std::optional<Answer> answer;
   if (response) {
-    answer = ReadAnswer(*response, requested_outputs_);
+    answer = ReadAnswer(*response, requested_outputs_, facts_->state_outputs);
     Check(response.get(), flags);  // encoding strings may have run code of the model
   }
   SendAnswer(std::move(answer), (flags & kCompleteFinal) != 0);
@@ -90,7 +91,7 @@ void ResponseSender::Fail(Code code, const std::string& text) {
   if (closed_ || !connection_ || connection_->InForkedChild()) {
     return;
   }
-  if (!decoupled_ && responses_ != 0) {
+  if (!facts_->decoupled && responses_ != 0) {
     SendAnswer(std::nullopt, true);
     return;
   }
@@ -102,7 +103,7 @@ void ResponseSender::Fail(Code code, const std::string& text) {
 }
 
 void ResponseSender::CheckOneMore() const {
-  if (!decoupled_ && responses_ > 0) {
+  if (!facts_->decoupled && responses_ > 0) {
     Refuse("Non-decoupled model cannot send more than one response.");
   }
 }
@@ -120,7 +121,7 @@ void ResponseSender::Check(const InferenceResponse* response, std::uint32_t flag
   }
   if (response != nullptr) {
     CheckOneMore();
-  } else if (!decoupled_ && responses_ == 0) {
+  } else if (!facts_->decoupled && responses_ == 0) {
     Refuse("Non-decoupled model cannot send complete final before sending a response.");
   }
   if (closed_) {

@@ -12,6 +12,7 @@
 
 #include "ipc/messages.h"
 #include "stub/connection.h"
+#include "stub/model_facts.h"
 #include "stub/response.h"
 #include "stub/responses.h"
 
@@ -40,8 +41,8 @@ class ResponseSender {
  public:
   // Of the request that `wire` describes. Without a connection, of one that a model made: nothing can be
   // sent.
-  ResponseSender(std::shared_ptr<Connection> connection, std::uint64_t id, bool decoupled,
-                 std::vector<std::string> requested_outputs);
+  ResponseSender(std::shared_ptr<Connection> connection, std::uint64_t id,
+                 std::shared_ptr<const ModelFacts> facts, std::vector<std::string> requested_outputs);
   ResponseSender(const ResponseSender&) = delete;
   ResponseSender& operator=(const ResponseSender&) = delete;
   ResponseSender(ResponseSender&&) = delete;
@@ -74,7 +75,7 @@ class ResponseSender {
 
   const std::shared_ptr<Connection> connection_;  // null for a request that a model made
   const std::uint64_t id_;
-  const bool decoupled_;
+  const std::shared_ptr<const ModelFacts> facts_;  // as the connection
   const std::vector<std::string> requested_outputs_;
   std::uint64_t responses_ = 0;
   bool closed_ = false;

@@ -133,7 +133,12 @@ std::vector<ipc::Block> CopyAtOnce(ipc::Arena& arena, std::span<Answer> answers)
 
 }  // namespace
 
-Answer ReadAnswer(const InferenceResponse& response, const std::vector<std::string>& requested_outputs) {
+Answer ReadAnswer(const InferenceResponse& response, const std::vector<std::string>& requested_outputs,
+                  const std::vector<std::string>& state_outputs) {
+  const auto goes_out = [&](const std::string& name) {
+    return std::ranges::find(requested_outputs, name) != requested_outputs.end() ||
+           std::ranges::find(state_outputs, name) != state_outputs.end();
+  };
   if (response.has_error()) {
     return ErrorAnswer(response.error()->code(), response.error()->message());
   }
@@ -142,7 +147,7 @@ Answer ReadAnswer(const InferenceResponse& response, const std::vector<std::stri
   answer.parameters = response.parameters();
   answer.outputs.reserve(response.output_tensors().size());
   for (const auto& tensor : response.output_tensors()) {
-    if (std::ranges::find(requested_outputs, tensor->name()) != requested_outputs.end()) {
+    if (goes_out(tensor->name())) {
       answer.outputs.push_back({.name = tensor->name(), .payload = tensor->Contents()});
     }
   }
@@ -156,8 +161,8 @@ std::string NotNone(const std::string& instance_name) {
 
 std::vector<Answer> ReadAnswers(const Batch& batch) {
   const py::object& returned = batch.returned;
-  if (batch.decoupled && !returned.is_none()) {
-    Refuse(NotNone(batch.instance_name));
+  if (batch.facts->decoupled && !returned.is_none()) {
+    Refuse(NotNone(batch.facts->instance_name));
   }
   const std::size_t count = batch.requests.size();
   std::vector<Answer> answers;
@@ -194,8 +199,8 @@ std::vector<Answer> ReadAnswers(const Batch& batch) {
     if (const auto& sender = batch.requests[i]->sender()) {
       sender->CheckOneMore();
     }
-    answers.push_back(
-        ReadAnswer(element.cast<const InferenceResponse&>(), batch.requests[i]->requested_output_names()));
+    answers.push_back(ReadAnswer(element.cast<const InferenceResponse&>(),
+                                 batch.requests[i]->requested_output_names(), batch.facts->state_outputs));
   }
   return answers;
 }

@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,13 +35,15 @@ struct Answer {
 };
 
 // What a response says to a request for these outputs; others are left out.
-Answer ReadAnswer(const InferenceResponse& response, const std::vector<std::string>& requested_outputs);
+Answer ReadAnswer(const InferenceResponse& response, const std::vector<std::string>& requested_outputs,
+                  const std::vector<std::string>& state_outputs);
 
 // Why what execute of a decoupled model returned is wrong.
 std::string NotNone(const std::string& instance_name);
 
 // One answer per request of the batch, from `batch.returned`. Outputs that a request did not ask for are left
-// out. Throws Error, with the text that clients know, when execute returned anything but what it should.
+// out, but for those that are states. Throws Error, with the text that clients know, when execute returned
+// anything but what it should.
 std::vector<Answer> ReadAnswers(const Batch& batch);
 
 // What becomes of the requests without an answer: their senders have closed or may still answer, or core is

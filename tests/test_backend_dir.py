@@ -24,7 +24,7 @@ def installation(tmp_path: Path) -> Installation:
     package = site / "triton_python_backend_utils"
     package.mkdir(parents=True)
     library = site / "libtriton_python.so"
-    library.write_text("")
+    library.write_text("the library")
     return Installation(library=library, package=package, interpreter="/some/venv/bin/python")
 
 
@@ -52,7 +52,11 @@ def test_it_holds_our_backend_and_links_the_servers_others(
     assert (folder / "onnxruntime").readlink() == server.backends_dir / "onnxruntime"
     ours = folder / "python"
     assert not ours.is_symlink()
-    assert (ours / "libtriton_python.so").readlink() == installation.library
+    library = ours / "libtriton_python.so"
+    assert (
+        not library.is_symlink()
+    )  # core refuses one that leads out of the folder for a python-based backend
+    assert library.read_bytes() == installation.library.read_bytes()
     assert (ours / "triton_python_backend_utils").readlink() == installation.package
     assert (ours / "interpreter.txt").read_text() == "/some/venv/bin/python\n"
 
@@ -83,6 +87,18 @@ def test_another_interpreter_gets_another_folder(server: TritonServer, installat
     assert (first / "python" / "interpreter.txt").read_text() == "/some/venv/bin/python\n"
 
 
+def test_another_library_gets_another_folder(server: TritonServer, installation: Installation) -> None:
+    first = backend_directory(server, installation)
+    before = installation.library.read_bytes()
+    installation.library.write_bytes(b"a newer one")
+
+    other = backend_directory(server, installation)
+
+    assert other != first
+    assert (other / "python" / "libtriton_python.so").read_bytes() == b"a newer one"
+    assert (first / "python" / "libtriton_python.so").read_bytes() == before
+
+
 def test_a_backend_that_the_server_gained_is_linked(server: TritonServer, installation: Installation) -> None:
     backend_directory(server, installation)
     (server.backends_dir / "pytorch").mkdir()
@@ -96,11 +112,14 @@ def test_a_damaged_folder_is_repaired(
     folder = backend_directory(server, installation)
     (folder / "onnxruntime").unlink()
     (folder / "python" / "interpreter.txt").write_text("/gone\n")
+    (folder / "python" / "libtriton_python.so").write_bytes(b"")
 
     assert backend_directory(server, installation) == folder
 
     assert (folder / "onnxruntime").is_dir()
     assert (folder / "python" / "interpreter.txt").read_text() == "/some/venv/bin/python\n"
+    library = (folder / "python" / "libtriton_python.so").read_bytes()
+    assert library == installation.library.read_bytes()
     kept = sorted(entry.name for entry in (own_cache / "triton-python" / "backends").iterdir())
     assert kept == sorted([".lock", folder.name])
 

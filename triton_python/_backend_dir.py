@@ -1,6 +1,6 @@
 """Composes the folder for `--backend-directory`: our python backend and links to the server's other backends.
 
-<cache>/backends/<digest>/python/libtriton_python.so            -> the installed library
+<cache>/backends/<digest>/python/libtriton_python.so            a copy of the installed library
 <cache>/backends/<digest>/python/triton_python_backend_utils    -> the installed package
 <cache>/backends/<digest>/python/interpreter.txt                the Python that runs models by default
 <cache>/backends/<digest>/<other>                               -> the server's own backend
@@ -57,16 +57,15 @@ def backend_directory(server: TritonServer | None, installation: Installation | 
         TritonPythonError: the installation is not complete, or the cache cannot be written.
     """
     installation = installation or Installation.current()
-    ours = {
-        f"{OUR_BACKEND}/{LIBRARY}": installation.library,
-        f"{OUR_BACKEND}/{PACKAGE}": installation.package,
-    }
+    package = {f"{OUR_BACKEND}/{PACKAGE}": installation.package}
     interpreter = {f"{OUR_BACKEND}/{INTERPRETER_FILE}": f"{installation.interpreter}\n"}
     return composed_folder(
         "backends",
         Composition(
-            links={**ours, **_other_backends(server)},
+            links={**package, **_other_backends(server)},
             files=interpreter,
+            # For python-based backends core refuses a library that a link takes out of the folder.
+            copies={f"{OUR_BACKEND}/{LIBRARY}": installation.library},
             salt=str(server.root) if server else "",
         ),
     )

@@ -35,6 +35,7 @@ from ._lookup import (
     using_decoupled_model_transaction_policy,
 )
 from ._model_config import ModelConfig
+from ._model_dir import get_model_dir
 
 # Models reach json, np and struct through this module, so they are part of it.
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "deserialize_bytes_tensor",
     "get_input_config_by_name",
     "get_input_tensor_by_name",
+    "get_model_dir",
     "get_output_config_by_name",
     "get_output_tensor_by_name",
     "json",

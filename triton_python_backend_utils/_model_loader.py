@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from ._describe import LoadError, describe_exception
 from ._lookup import using_decoupled_model_transaction_policy
 from ._model_config import ModelConfig
+from ._model_dir import set_model_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,10 +48,14 @@ class ModelSettings(NamedTuple):
     max_batch_size: int
     decoupled: bool
     force_cpu_only_input_tensors: bool
+    state_outputs: tuple[str, ...] = ()
+    """The outputs that core keeps as the state of a sequence."""
 
 
-def model_file(default: str, config_json: str) -> str:
+def model_file(default: str, model_dir: str, config_json: str) -> str:
     """The file that holds the model: `default`, or what `default_model_filename` names beside it.
+
+    A `default` outside the model's folder is that of a python-based backend, and always the one.
 
     Raises:
         UnsupportedSetting: the configuration wants another Python environment, which we cannot give yet.
@@ -63,12 +68,15 @@ def model_file(default: str, config_json: str) -> str:
             "which this version of triton-python-backend does not support: remove it, and choose a Python "
             "for all models with --backend-config=python,python-executable=PATH"
         )
-    name = config.get("default_model_filename", "")
+    name = "" if _is_shared(default, model_dir) else config.get("default_model_filename", "")
     return str(Path(default).with_name(name)) if name else default
 
 
 def load_model_class(model_file: str, model_dir: str, version: str, backend_dir: str) -> type:
     """Import `<model_dir>/<version>/<name>.py` as `<version>.<name>` and return its TritonPythonModel.
+
+    A file outside `model_dir`, of a python-based backend, is imported as plain `<name>`, with its own folder
+    on `sys.path` in place of the model's.
 
     The version folder, `model_dir` and `backend_dir` end up on `sys.path`, behind what is there, so that
     `import sibling` works as well as `from . import sibling`, and a process spawned by the model finds
@@ -83,12 +91,17 @@ def load_model_class(model_file: str, model_dir: str, version: str, backend_dir:
         raise LoadError(f"Model name must end with '.py'. Model name is \"{file.name}\".")
     if not file.is_file():
         raise LoadError(f"Failed to preinitialize Python stub: Python model file not found in '{model_file}'")
-    for folder in (str(file.parent), model_dir, backend_dir):
+    set_model_dir(str(Path(model_dir) / version))
+    shared = _is_shared(model_file, model_dir)
+    for folder in (str(file.parent), *([] if shared else [model_dir]), backend_dir):
         if folder not in sys.path:
             sys.path.append(folder)
     with _no_bytecode():
-        _import_version_package(version, file.parent)
-        module = _import_file(f"{version}.{file.stem}", file)
+        if shared:
+            module = _import_file(file.stem, file)
+        else:
+            _import_version_package(version, file.parent)
+            module = _import_file(f"{version}.{file.stem}", file)
     if not hasattr(module, "TritonPythonModel"):
         raise AttributeError(f"module '{module.__name__}' has no attribute 'TritonPythonModel'")
     return cast("type", module.TritonPythonModel)
@@ -161,7 +174,15 @@ def read_settings(config_json: str) -> ModelSettings:
         max_batch_size=int(config.get("max_batch_size", 0)),
         decoupled=bool(using_decoupled_model_transaction_policy(config)),
         force_cpu_only_input_tensors=force_cpu == "yes",
+        state_outputs=tuple(
+            str(state["output_name"]) for state in config.get("sequence_batching", {}).get("state", [])
+        ),
     )
+
+
+def _is_shared(model_file: str, model_dir: str) -> bool:
+    """Whether the file belongs to a python-based backend and not to one model."""
+    return Path(model_dir) not in Path(model_file).parents
 
 
 @contextmanager

@@ -218,9 +218,9 @@ ipc::Reply ToReply(const py::dict& from, Shapes& shapes) {
           .code = Number<ipc::Code>(from, "code"),
           .text = Text(from, "text"),
           .kept = Each(from, "kept", [](py::handle item) { return item.cast<std::uint64_t>(); }),
-          .responses = Each(from, "responses", [&shapes](py::handle item) {
-            return ToResponse(item.cast<py::dict>(), shapes);
-          })};
+          .responses = Each(from, "responses",
+                            [&shapes](py::handle item) { return ToResponse(item.cast<py::dict>(), shapes); }),
+          .state_outputs = Each(from, "state_outputs", View)};
 }
 
 py::dict FromReply(const ipc::Reply& message) {
@@ -230,6 +230,7 @@ py::dict FromReply(const ipc::Reply& message) {
   to["text"] = FromText(message.text);
   to["kept"] = List(message.kept, [](std::uint64_t lease) { return py::int_(lease); });
   to["responses"] = List(message.responses, FromResponse);
+  to["state_outputs"] = List(message.state_outputs, FromText);
   return to;
 }
 

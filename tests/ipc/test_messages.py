@@ -85,6 +85,7 @@ MESSAGES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "text": TEXT,
             "kept": st.lists(UINT64, max_size=4),
             "responses": st.lists(RESPONSES, max_size=3),
+            "state_outputs": st.lists(TEXT, max_size=3),
         }
     ),
     "call": st.fixed_dictionaries(
@@ -171,7 +172,14 @@ def test_a_shape_has_at_most_as_many_dimensions_as_both_sides_know(ipc: Any, dim
         **{"place": 0, "lease": 1, "offset": 0, "size": 4},
     }
     response = {"kind": 1, "code": 0, "text": b"", "outputs": [tensor], "parameters": []}
-    reply = {"failed": False, "code": 0, "text": b"", "kept": [], "responses": [response]}
+    reply = {
+        "failed": False,
+        "code": 0,
+        "text": b"",
+        "kept": [],
+        "responses": [response],
+        "state_outputs": [],
+    }
 
     if dims > ipc.MAX_DIMS:
         with pytest.raises(ipc.Error, match=f"tensor 'T' has {dims} dimensions"):

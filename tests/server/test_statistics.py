@@ -6,15 +6,18 @@ import os
 import signal
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from serving.calls import WAITING
 from serving.client import Client
-from serving.repository import config, model_code
+from serving.repository import config, model_code, write_model
 from serving.server import TritonServer
 from serving.types import Load
 from serving.waiting import wait_until
+from tritonclient.utils import InferenceServerException
 
 TENSORS = ({"IN": ("INT32", [-1])}, {"OUT": ("INT32", [-1])})
 ONE = {"IN": np.array([1], np.int32)}
@@ -181,3 +184,138 @@ def test_the_metrics_count_with_the_statistics(load: Load, http: Client, server:
     wanted = {"nv_inference_count": 8, "nv_inference_exec_count": 4, "nv_inference_request_success": 4}
     for name, value in wanted.items():
         wait_until(f"{name} to be {value}", lambda: metric(server, name, model=model) == value)  # noqa: B023
+
+
+HALF = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.one(request.inputs()[0].as_numpy()) for request in requests]
+
+    def one(self, array):
+        if array.ravel()[0] < 0:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError("no"))
+        return pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array)])
+"""
+
+
+def failures(server: TritonServer, model: str) -> dict[str, float]:
+    """By their reasons."""
+    reasons = ("BACKEND", "REJECTED", "CANCELED", "OTHER")
+    return {
+        reason: metric(server, "nv_inference_request_failure", model=model, reason=reason)
+        for reason in reasons
+    }
+
+
+def failed(**reasons: int) -> dict[str, float]:
+    return {reason: reasons.get(reason, 0) for reason in ("BACKEND", "REJECTED", "CANCELED", "OTHER")}
+
+
+def test_an_error_for_one_of_a_batch_is_no_failure_of_any(
+    load: Load, http: Client, server: TritonServer
+) -> None:
+    batching = "dynamic_batching { preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 20000000 }"
+    model = load(HALF, config(*TENSORS, max_batch_size=4, more=batching))
+
+    def ask(value: int) -> None:
+        with Client(server) as client:
+            sent = {"IN": np.full((1, 1), value, np.int32)}
+            if value < 0:
+                assert client.error(model, sent) == "no"
+            else:
+                client.infer(model, sent)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, (1, -1, 2, -2)))
+    seen = statistics_after(http, model, 4, 1)
+    assert (count(seen, "success"), count(seen, "fail")) == (4, 0)
+    assert number(seen, "inference_count") == 4
+    assert [int(batch["batch_size"]) for batch in seen["batch_stats"]] == [4]
+    wait_until(
+        "the successes among the metrics",
+        lambda: metric(server, "nv_inference_request_success", model=model) == 4,
+    )
+    assert failures(server, model) == failed()
+
+
+def test_what_the_model_returned_wrongly_is_a_failure_of_the_backend(
+    load: Load, http: Client, server: TritonServer
+) -> None:
+    wrong = "class TritonPythonModel:\n    def execute(self, requests): return 7"
+    model = load(wrong, config(*TENSORS))
+    http.error(model, ONE)
+    seen = statistics_after(http, model, 1, 1)
+    assert (count(seen, "success"), count(seen, "fail"), number(seen, "inference_count")) == (0, 1, 0)
+    wait_until("the failure", lambda: failures(server, model) == failed(BACKEND=1))
+
+
+def test_what_the_server_refuses_never_reaches_the_model(
+    load: Load, http: Client, server: TritonServer
+) -> None:
+    """A request of the wrong shape counts nowhere but as another failure."""
+    model = load(GOOD, config({"IN": ("INT32", [2])}, {"OUT": ("INT32", [2])}))
+    http.error(model, ONE)
+    http.infer(model, {"IN": np.zeros(2, np.int32)})
+    seen = statistics_after(http, model, 1, 1)
+    assert (count(seen, "success"), count(seen, "fail"), number(seen, "inference_count")) == (1, 0, 1)
+    assert failures(server, model) == failed()
+
+
+def test_a_request_that_waited_too_long_counts_as_rejected(
+    load: Load, http: Client, server: TritonServer, repository: Path
+) -> None:
+    """It never reaches the model."""
+    policy = "default_queue_policy { allow_timeout_override: true default_timeout_microseconds: 600000000 }"
+    model = load(WAITING, config(*TENSORS, max_batch_size=1, more=f"dynamic_batching {{ {policy} }}"))
+    sent = {"IN": np.ones((1, 1), np.int32)}
+
+    def ask(**options: Any) -> str:
+        with Client(server) as client:
+            try:
+                client.infer(model, sent, **options)
+            except InferenceServerException as error:
+                return str(error.message())
+            return "answered"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask)
+        wait_until("execute", (repository / model / "began").exists)
+        late = pool.submit(ask, timeout=1)
+        wait_until(
+            "the request to wait",
+            lambda: metric(server, "nv_inference_pending_request_count", model=model) == 1,
+        )
+        (repository / model / "go").touch()
+        assert (first.result(), late.result()) == ("answered", "Request timeout expired")
+    wait_until("the failure", lambda: failures(server, model) == failed(REJECTED=1))
+    seen = statistics_after(http, model, 2, 1)
+    assert (count(seen, "success"), count(seen, "fail")) == (1, 1)
+
+
+def test_the_versions_of_a_model_count_apart(http: Client, repository: Path, model_name: str) -> None:
+    for version in (1, 2):
+        write_model(
+            repository, model_name, GOOD, config(*TENSORS, more="version_policy { all { } }"), version=version
+        )
+    http.load(model_name)
+    for version, times in (("1", 1), ("2", 3)):
+        for _ in range(times):
+            http.infer(model_name, ONE, model_version=version)
+    wait_until(
+        "the statistics of both",
+        lambda: {
+            one["version"]: int(one["inference_stats"]["success"]["count"])
+            for one in http.raw.get_inference_statistics(model_name)["model_stats"]
+        }
+        == {"1": 1, "2": 3},
+    )
+
+
+def test_what_upstream_never_reports_is_empty(load: Load, http: Client) -> None:
+    model = load(GOOD, config(*TENSORS))
+    http.infer(model, ONE)
+    seen = statistics_after(http, model, 1, 1)
+    assert (seen["response_stats"], seen["memory_usage"]) == ({}, [])

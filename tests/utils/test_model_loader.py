@@ -205,9 +205,10 @@ def test_settings_are_read() -> None:
         "max_batch_size": 4,
         "model_transaction_policy": {"decoupled": True},
         "parameters": {"FORCE_CPU_ONLY_INPUT_TENSORS": {"string_value": "no"}},
+        "sequence_batching": {"state": [{"input_name": "A", "output_name": "B"}, {"output_name": "C"}]},
     }
 
-    assert loader.read_settings(json.dumps(config)) == loader.ModelSettings(4, True, False)
+    assert loader.read_settings(json.dumps(config)) == loader.ModelSettings(4, True, False, ("B", "C"))
 
 
 def test_force_cpu_must_be_yes_or_no() -> None:
@@ -220,14 +221,50 @@ def test_force_cpu_must_be_yes_or_no() -> None:
 
 
 def test_model_file_is_the_default_one_unless_the_configuration_names_another() -> None:
-    assert loader.model_file("/repo/m/1/model.py", "{}") == "/repo/m/1/model.py"
-    assert loader.model_file("/repo/m/1/model.py", '{"default_model_filename": ""}') == "/repo/m/1/model.py"
-    named = loader.model_file("/repo/m/1/model.py", '{"default_model_filename": "main.py"}')
+    assert loader.model_file("/repo/m/1/model.py", "/repo/m", "{}") == "/repo/m/1/model.py"
+    unnamed = loader.model_file("/repo/m/1/model.py", "/repo/m", '{"default_model_filename": ""}')
+    assert unnamed == "/repo/m/1/model.py"
+    named = loader.model_file("/repo/m/1/model.py", "/repo/m", '{"default_model_filename": "main.py"}')
     assert named == "/repo/m/1/main.py"
+
+
+def test_the_model_file_of_a_backend_is_always_the_one() -> None:
+    config = '{"default_model_filename": "main.py"}'
+
+    assert loader.model_file("/backends/b/model.py", "/repo/m", config) == "/backends/b/model.py"
+
+
+def test_the_module_of_a_backend_has_a_plain_name_and_its_own_folder_on_the_path(
+    tmp_path: Path, model: Path
+) -> None:
+    backend = tmp_path / "backends" / "b"
+    (backend / "parts").mkdir(parents=True)
+    (backend / "parts" / "one.py").write_text("value = 7")
+    (backend / "model.py").write_text(
+        "from parts.one import value\n"
+        "import triton_python_backend_utils as pb_utils\n"
+        "folder = pb_utils.get_model_dir()\n"
+        "class TritonPythonModel: told = __name__, __package__, value, folder"
+    )
+    before = list(sys.path)
+
+    loaded = loader.load_model_class(
+        str(backend / "model.py"), str(model.parent.parent), "1", "/backends/python"
+    )
+
+    assert loaded.told == ("model", "", 7, str(model.parent))  # type: ignore[attr-defined]
+    assert sys.path == [*before, str(backend), "/backends/python"]
+
+
+def test_a_program_without_a_model_has_no_model_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triton_python_backend_utils._model_dir._model_dir", None)
+
+    with pytest.raises(RuntimeError, match="known only to a model that a server has loaded"):
+        pb_utils.get_model_dir()
 
 
 def test_a_model_that_wants_an_environment_is_refused_before_it_is_imported() -> None:
     config = {"name": "m", "parameters": {"EXECUTION_ENV_PATH": {"string_value": "/env.tar.gz"}}}
 
     with pytest.raises(loader.UnsupportedSetting, match="'m' sets the parameter EXECUTION_ENV_PATH to '/env"):
-        loader.model_file("/repo/m/1/model.py", json.dumps(config))
+        loader.model_file("/repo/m/1/model.py", "/repo/m", json.dumps(config))

@@ -18,6 +18,7 @@ namespace {
 
 using tpb::backend::Batch;
 using tpb::backend::Leases;
+using tpb::backend::StateOutputs;
 using tpb::ipc::ProtocolError;
 using tpb::ipc::Response;
 using tpb::ipc::ResponseKind;
@@ -37,7 +38,7 @@ struct Answering {
   }
 
   void Respond(const Response& response) {
-    tpb::backend::Respond(batch, batch.items()[0], response, {*channel, leases}, "m_0_0");
+    tpb::backend::Respond(batch, batch.items()[0], response, {*channel, leases}, states, "m_0_0");
   }
   [[nodiscard]] Response Outputs(const Tensor& tensor) const {
     return {.kind = ResponseKind::kTensors, .text = {}, .outputs = {tensor}, .parameters = {}};
@@ -78,6 +79,7 @@ struct Answering {
   TRITONBACKEND_Request request = MakeRequest("IN", "abcd");
   std::vector<TRITONBACKEND_Request*> pointers{&request};
   Batch batch{nullptr, pointers};
+  StateOutputs states;
 };
 
 TEST(Respond, CopiesAnOutputThatNamesALeasedBlock) {

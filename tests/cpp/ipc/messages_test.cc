@@ -86,6 +86,7 @@ ipc::Reply SomeReply() {
   bad.code = ipc::Code::kInvalidArg;
   bad.text = "this one failed";
   message.responses = {good, bad, ipc::Response{}};
+  message.state_outputs = {"a state", "another"};
   return message;
 }
 
@@ -220,6 +221,7 @@ TEST(Messages, ReplyComesBack) {
   CHECK_EQ(message.responses[1].code, ipc::Code::kInvalidArg);
   CHECK_EQ(message.responses[1].text, "this one failed");
   CHECK_EQ(message.responses[2].kind, ipc::ResponseKind::kNone);
+  CHECK(message.state_outputs == (std::vector<std::string_view>{"a state", "another"}));
 }
 
 TEST(Messages, CallComesBack) {
@@ -317,6 +319,9 @@ TEST(Messages, CountsThatLieAreRefusedAtOnce) {
     ipc::ReplyRecord kept{};
     kept.kept_count = count;
     CHECK_THROWS(ProtocolError, ipc::DecodeReply(Lie(kept, 64)));
+    ipc::ReplyRecord states{};
+    states.state_count = count;
+    CHECK_THROWS(ProtocolError, ipc::DecodeReply(Lie(states, 64)));
     CHECK_THROWS(ProtocolError, ipc::DecodeLoad(Lie(std::uint64_t{count}, 64)));
     CHECK_THROWS(ProtocolError, ipc::DecodeCallAnswer(Lie(std::uint64_t{count}, 64)));
     ipc::ResponseRecord outputs{};
