@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "backend/bls/calls.h"
+#include "backend/control/asks.h"
+#include "backend/control/ready_check.h"
 #include "backend/leases.h"
 #include "backend/payloads.h"
 #include "ipc/channel.h"
@@ -31,6 +33,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
     std::shared_ptr<ipc::Budget> memory_budget = nullptr;  // shared by all stubs
     std::string label;                                     // of the model or instance, for messages
     std::shared_ptr<bls::Gateway> gateway;                 // null: no calls
+    control::ModelControl* model_control = nullptr;        // outlives the service thread
     std::chrono::milliseconds events_patience{5000};
   };
   static std::shared_ptr<Conversation> Create(const Options& options);
@@ -65,6 +68,9 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   // Nobody listens on the other side any more: no further calls, those in flight are cancelled.
   void Close() noexcept;
 
+  // Of the model's is_ready(); any thread.
+  control::ReadyCheck& ready_check() noexcept { return ready_check_; }
+
   // Messages that named something unknown, and were dropped.
   [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
   void CountDropped() noexcept { dropped_.fetch_add(1, std::memory_order_relaxed); }
@@ -74,12 +80,15 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
 
   void HandleEvent(const ipc::Slot& slot);
   void LogLine(const ipc::Slot& slot);
+  void TakeReadyAnswer(const ipc::Slot& slot);
 
   const std::string label_;
   const std::chrono::milliseconds events_patience_;
   const std::unique_ptr<ipc::ServerChannel> channel_;
   Leases leases_;
   bls::Calls calls_;
+  control::Asks asks_;
+  control::ReadyCheck ready_check_;
   std::atomic<std::uint64_t> dropped_{0};
 
   std::mutex events_mutex_;

@@ -53,6 +53,7 @@ void Instance::Initialize() {
     throw ipc::Error(answer->reply.code, text);
   }
   facts_.has_batch_dimension = answer->reply.max_batch_size > 0;
+  has_ready_check_ = (answer->reply.flags & ipc::kReplyHasReadyCheck) != 0;
   attachment_->Settle();
 }
 
@@ -154,6 +155,9 @@ void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc
 void Instance::CheckReady() const {
   if (attachment_->gone()) {
     throw NotHealthy();
+  }
+  if (has_ready_check_) {
+    attachment_->AskReady(facts_.name);
   }
 }
 

@@ -215,7 +215,7 @@ void Encode(const Reply& message, Writer& writer) {
                          .response_count = Count(message.responses.size()),
                          .kept_count = Count(message.kept.size()),
                          .max_batch_size = message.max_batch_size,
-                         .reserved = 0});
+                         .flags = message.flags});
   writer.PutString(message.text);
   for (const auto lease : message.kept) {
     writer.Put(lease);
@@ -232,6 +232,7 @@ Reply DecodeReply(std::span<const std::byte> bytes) {
   message.failed = record.failed != 0;
   message.code = CodeFromWire(record.code);
   message.max_batch_size = record.max_batch_size;
+  message.flags = record.flags;
   message.text = reader.GetString();
   for (std::uint32_t i = CheckCount(record.kept_count, "kept leases"); i > 0; --i) {
     message.kept.push_back(reader.Get<std::uint64_t>());

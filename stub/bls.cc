@@ -1,9 +1,7 @@
 #include "stub/bls.h"
 
-#include <chrono>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -13,51 +11,13 @@
 #include "stub/connection.h"
 #include "stub/gil.h"
 #include "stub/responses.h"
+#include "stub/slot_holder.h"
 
 namespace tpb::stub {
 namespace {
 
 using ipc::Code;
 using ipc::Error;
-
-constexpr std::chrono::milliseconds kLookForSlot{1};
-
-// A call slot, for one call.
-class SlotHolder {
- public:
-  // Waits while all are in use; without the GIL.
-  explicit SlotHolder(Connection& connection) : connection_(connection), index_(Take(connection)) {}
-  SlotHolder(const SlotHolder&) = delete;
-  SlotHolder& operator=(const SlotHolder&) = delete;
-  SlotHolder(SlotHolder&&) = delete;
-  SlotHolder& operator=(SlotHolder&&) = delete;
-  // A slot without an answer may still get one: it is never used again.
-  ~SlotHolder() {
-    if (answered_) {
-      connection_.call_slots().GiveBack(index_);
-    }
-  }
-
-  [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
-  void SetAnswered() noexcept { answered_ = true; }
-
- private:
-  static std::uint32_t Take(Connection& connection) {
-    while (true) {
-      if (const auto index = connection.call_slots().Take()) {
-        return *index;
-      }
-      if (connection.Gone()) {
-        throw Error(Code::kUnavailable, "the server is gone");
-      }
-      std::this_thread::sleep_for(kLookForSlot);
-    }
-  }
-
-  Connection& connection_;
-  const std::uint32_t index_;
-  bool answered_ = false;
-};
 
 // The inputs as they are now. `blocks` holds the copies, `answers` what passes through: until the call is
 // answered.

@@ -89,14 +89,18 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
   const ipc::Load load = ipc::DecodeLoad(body);
   connection_->book()->SetLabel(
       std::string(load.instance_name.empty() ? load.model_name : load.instance_name));
+  connection_->SetModelDir(std::string(load.model_repository) + "/" + std::string(load.model_version));
   std::optional<Error> failure;
   std::string answer;
   std::uint32_t max_batch_size = 0;
+  bool has_ready_check = false;
   try {
     if (static_cast<MessageKind>(work.kind) == MessageKind::kAutoComplete) {
       answer = model_.AutoComplete(load);
     } else {
+      connection_->AllowControl(true);
       max_batch_size = model_.Initialize(load);
+      has_ready_check = ready_check_.Start(model_.ready_check());
       connection_->AllowCalls(true);
     }
     LeaveInForkedChild();
@@ -112,6 +116,7 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
   if (!failure) {
     reply.text = answer;
     reply.max_batch_size = max_batch_size;
+    reply.flags |= has_ready_check ? ipc::kReplyHasReadyCheck : 0U;
   }
   Send(work, reply, {});
 }
@@ -159,6 +164,8 @@ void Loop::Execute(const ipc::Slot& work, std::span<const std::byte> body) {
 
 void Loop::Finalize(const ipc::Slot& work) {
   connection_->AllowCalls(false);
+  connection_->AllowControl(false);
+  ready_check_.Stop();
   try {
     model_.Finalize();
     LeaveInForkedChild();

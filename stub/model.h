@@ -25,6 +25,9 @@ class Model {
   // not have.
   std::uint32_t Initialize(const ipc::Load& load);
 
+  // What says whether the model is ready: see `ready_check` of the loader. None when it defines no is_ready.
+  [[nodiscard]] pybind11::object ready_check() const { return loader_.attr("ready_check")(model_); }
+
   // What execute returned, awaited when it is a coroutine. Throws Error when the model has no execute.
   pybind11::object Execute(const pybind11::object& requests);
 

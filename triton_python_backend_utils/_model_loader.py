@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from ._describe import LoadError, describe_exception
 from ._lookup import using_decoupled_model_transaction_policy
 from ._model_config import ModelConfig
+from ._readiness import ready_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,7 @@ __all__ = [
     "make_args",
     "model_file",
     "read_settings",
+    "ready_check",
 ]
 
 
