@@ -1,6 +1,6 @@
 """The compiled part. Every `str` argument also accepts `bytes`, which are taken as UTF-8."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -12,6 +12,8 @@ __version__: str
 _Text: TypeAlias = str | bytes
 
 class TritonModelException(Exception): ...
+
+TritonInferenceException = TritonModelException
 
 class _ErrorCode:
     @property
@@ -146,6 +148,118 @@ class InferenceResponse:
     def has_error(self) -> bool: ...
     def error(self) -> TritonError | None: ...
     def parameters(self) -> str: ...
+
+class MemoryType:
+    TRITONSERVER_MEMORY_GPU: ClassVar[MemoryType]
+    TRITONSERVER_MEMORY_CPU: ClassVar[MemoryType]
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    def __int__(self) -> int: ...
+    def __index__(self) -> int: ...
+
+TRITONSERVER_MEMORY_GPU: MemoryType
+TRITONSERVER_MEMORY_CPU: MemoryType
+
+class PreferredMemory:
+    """Where a model would like the outputs of another model that it calls."""
+
+    def __init__(self, preferred_memory_type: MemoryType, preferred_device_id: int = 0) -> None: ...
+
+class SharedMemory:
+    """The memory for what this process sends; the one instance is `shared_memory`."""
+
+    def free_memory(self) -> int:
+        """The bytes that are left of it.
+
+        Raises:
+            TritonModelException: without a server, or in a forked child of a model.
+        """
+
+shared_memory: SharedMemory
+
+class MetricKind:
+    COUNTER: ClassVar[MetricKind]
+    GAUGE: ClassVar[MetricKind]
+    HISTOGRAM: ClassVar[MetricKind]
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    def __int__(self) -> int: ...
+    def __index__(self) -> int: ...
+
+COUNTER: MetricKind
+GAUGE: MetricKind
+HISTOGRAM: MetricKind
+
+class MetricFamily:
+    """A name on the server's metrics page, with a description and metrics of one kind.
+
+    Models and instances that use the same name and kind share the family; the first description stays. On
+    any thread, from `initialize` to `finalize`. When this object is deleted its metrics are, too.
+
+    Raises:
+        TritonModelException: the server refuses the name, or there is no server.
+    """
+
+    COUNTER: ClassVar[MetricKind]
+    GAUGE: ClassVar[MetricKind]
+    HISTOGRAM: ClassVar[MetricKind]
+    def __init__(self, name: _Text, description: _Text, kind: MetricKind) -> None: ...
+    def Metric(  # noqa: N802 - what models call
+        self, labels: Mapping[_Text, _Text] | None = None, buckets: list[float] | None = None
+    ) -> Metric:
+        """A line of the family, or several for a histogram; those of the same labels are one.
+
+        `buckets` are the upper bounds of a histogram's, in rising order; nothing else has them.
+        """
+
+class Metric:
+    """One line of the metrics page, made by `MetricFamily.Metric`, for as long as an object of it lives.
+
+    Updates are on their way to the server when they return, and on the page before the responses of the
+    batch go out.
+
+    Raises:
+        TritonModelException: its kind cannot do that, or the family has been deleted.
+    """
+
+    def increment(self, value: float, /) -> None:
+        """Add to a counter, which takes nothing negative, or a gauge."""
+
+    def set(self, value: float, /) -> None:
+        """Set a gauge."""
+
+    def observe(self, value: float, /) -> None:
+        """Count a value in a histogram."""
+
+    def value(self) -> float:
+        """The value of a counter or gauge, with what other instances have added; asks the server."""
+
+def load_model(model_name: _Text, config: _Text = "", files: Mapping[_Text, bytes] | None = None) -> None:
+    """Load a model of the server's repository, and wait until it is ready to serve.
+
+    `config` is a configuration as JSON, in place of its config.pbtxt. `files` are its files, such as
+    `{"file:1/model.py": content}`, in place of its folder, and need a `config`. From `initialize` on until
+    `finalize` begins, on any thread. The server has to run with --model-control-mode=explicit.
+
+    Raises:
+        TritonModelException: the server refuses, or the model cannot be loaded; the message says why.
+    """
+
+def unload_model(model_name: _Text, unload_dependents: bool = False) -> None:
+    """Unload a model; does not wait for its end. Otherwise as `load_model`."""
+
+def is_model_ready(model_name: _Text, model_version: _Text = "") -> bool:
+    """Say whether a model is ready to serve; without a version: whether any of its versions is.
+
+    When and where as `load_model`; also without explicit control.
+    """
+
+def get_model_dir() -> str:
+    """The folder of this model's version, in which `model.py` lies."""
 
 def encode_bytes(array: npt.NDArray[Any], /) -> bytes:
     """The encoding of an `object` or `S<n>` array as a BYTES tensor."""
