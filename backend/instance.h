@@ -41,7 +41,7 @@ class Instance {
   TRITONBACKEND_ModelInstance* const instance_;
   InstanceFacts facts_;
   std::unique_ptr<Attachment> attachment_;
-  ipc::Writer body_;  // of the current message; kept for its memory
+  ipc::Writer body_;              // of the current message; kept for its memory
   bool has_ready_check_ = false;  // the model defines is_ready()
   bool told_of_large_batches_ = false;
 };

@@ -72,8 +72,9 @@ static_assert(sizeof(Slot) == 64 && std::is_trivially_copyable_v<Slot>);
 
 // What the server lets the stub know without a message. Only the server writes it.
 struct alignas(64) ControlLine {
-  std::atomic<std::uint32_t> log_levels;      // bit n: the server logs messages of level n (LogLevel)
-  std::atomic<std::uint32_t> ready_question;  // futex word; grows with each question whether the model is ready
+  std::atomic<std::uint32_t> log_levels;  // bit n: the server logs messages of level n (LogLevel)
+  std::atomic<std::uint32_t>
+      ready_question;  // futex word; grows with each question whether the model is ready
 };
 static_assert(sizeof(ControlLine) == 64 && std::is_standard_layout_v<ControlLine>);
 

@@ -51,9 +51,10 @@ ipc::Posted Exchange(Connection& connection, ipc::Ask& ask) {
 
 std::uint64_t Read(Connection& connection, const ipc::Posted& posted) {
   if (posted.no_room) {
-    throw Error(Code::kInternal,
-                "the server's side of the shared memory has no room for an answer. Let go of tensors that the "
-                "model keeps, or raise --backend-config=python,shm-max-byte-size");
+    throw Error(
+        Code::kInternal,
+        "the server's side of the shared memory has no room for an answer. Let go of tensors that the "
+        "model keeps, or raise --backend-config=python,shm-max-byte-size");
   }
   Lease body(connection.book(), {.lease = posted.lease, .offset = posted.offset, .size = posted.size});
   body.Keep();  // the server waits for its release
@@ -83,8 +84,8 @@ std::shared_ptr<Connection> ServerFor(std::string_view what) {
 }
 
 std::string FromServer(const Connection& connection, std::string_view text) {
-  return "Failed to process the request for model '" + connection.book()->label() + "', message: " +
-         std::string(text);
+  return "Failed to process the request for model '" + connection.book()->label() +
+         "', message: " + std::string(text);
 }
 
 }  // namespace tpb::stub

@@ -11,9 +11,9 @@
 
 namespace tpb::stub {
 
-// Asks and waits, without the GIL, for as long as the server takes; any thread, with the GIL held at the start
-// and at the end. Returns the number that answers the question. What `ask` refers to lives until then. Throws
-// Error: with what the server says, or what goes wrong on the way.
+// Asks and waits, without the GIL, for as long as the server takes; any thread, with the GIL held at the
+// start and at the end. Returns the number that answers the question. What `ask` refers to lives until then.
+// Throws Error: with what the server says, or what goes wrong on the way.
 std::uint64_t Ask(Connection& connection, ipc::Ask ask);
 
 // Where questions from this thread go. `what` is what cannot be done without a server. Throws Error.

@@ -38,9 +38,8 @@ void Load(const std::string& model_name, const std::string& config, const py::ob
   py::dict held;  // a thread may change the caller's while the server loads
   if (!files.is_none()) {
     if (!py::isinstance<py::dict>(files)) {
-      throw Error(Code::kInvalidArg,
-                  "failed to load model '" + model_name +
-                      "', files should be a dictionary of file paths and file contents");
+      throw Error(Code::kInvalidArg, "failed to load model '" + model_name +
+                                         "', files should be a dictionary of file paths and file contents");
     }
     held = py::reinterpret_steal<py::dict>(PyDict_Copy(files.ptr()));
     for (const auto& [path, content] : held) {
@@ -53,7 +52,8 @@ void Load(const std::string& model_name, const std::string& config, const py::ob
 std::string GetModelDir() {
   const auto connection = Connection::Inherited();
   if (!connection) {
-    throw Error(Code::kUnavailable, "get_model_dir works in a model that a server runs, on any of its threads");
+    throw Error(Code::kUnavailable,
+                "get_model_dir works in a model that a server runs, on any of its threads");
   }
   return connection->model_dir();
 }

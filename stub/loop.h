@@ -21,7 +21,10 @@ class Loop {
  public:
   // `before_end` is called when the model is finalized, before the server learns of it.
   Loop(std::shared_ptr<Connection> connection, std::function<void()> before_end, pybind11::object loader)
-      : connection_(std::move(connection)), before_end_(std::move(before_end)), model_(std::move(loader)), ready_check_(connection_) {}
+      : connection_(std::move(connection)),
+        before_end_(std::move(before_end)),
+        model_(std::move(loader)),
+        ready_check_(connection_) {}
 
   // With the GIL held; it is released while there is nothing to do. Returns after the model was finalized.
   // Throws when the server is gone or breaks the protocol, and in a forked child of the model, which must not

@@ -19,7 +19,8 @@ using ipc::MetricKind;
 using ipc::MetricUpdate;
 
 constexpr char kDeleted[] =
-    "Invalid metric operation as the corresponding 'MetricFamily' has been deleted. The 'MetricFamily' object "
+    "Invalid metric operation as the corresponding 'MetricFamily' has been deleted. The 'MetricFamily' "
+    "object "
     "should be deleted AFTER its corresponding 'Metric' objects have been deleted.";
 
 const char* NameOf(MetricKind kind) {
@@ -42,10 +43,11 @@ const char* NameOf(MetricKind kind) {
 
 void CheckUsable(const FamilyState& family, const char* doing) {
   if (family.birthplace.InForkedChild()) {
-    throw Error(Code::kUnsupported,
-                std::string("Failed to ") + doing +
-                    ": this metric was made in another process. A forked child of a model has to make metrics "
-                    "of its own, of the same name and labels");
+    throw Error(
+        Code::kUnsupported,
+        std::string("Failed to ") + doing +
+            ": this metric was made in another process. A forked child of a model has to make metrics "
+            "of its own, of the same name and labels");
   }
   if (family.deleted) {
     throw Error(Code::kInvalidArg, std::string("Failed to ") + doing + ": " + kDeleted);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <exception>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "ipc/codec.h"
@@ -11,8 +12,6 @@
 #include "ipc/error.h"
 #include "ipc/futex.h"
 #include "stub/gil.h"
-
-#include <thread>
 
 namespace tpb::stub {
 namespace {
@@ -89,9 +88,9 @@ bool ReadyCheck::Start(const py::object& check) {
   shared_->connection = connection_;
   shared_->seen = shared_->word().load(std::memory_order_acquire);
   const py::cpp_function serve([shared = shared_, check] { Serve(shared, check); });
-  const py::object thread = py::module_::import("threading")
-                                .attr("Thread")(py::arg("target") = serve, py::arg("name") = "is_ready",
-                                                py::arg("daemon") = true);
+  const py::object thread =
+      py::module_::import("threading")
+          .attr("Thread")(py::arg("target") = serve, py::arg("name") = "is_ready", py::arg("daemon") = true);
   thread.attr("start")();
   return true;
 }

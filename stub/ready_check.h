@@ -1,5 +1,5 @@
-// Answers the server when it asks whether the model is ready: a thread of its own, so that the answer does not
-// wait for a request that the model is working on. It exists only for a model that defines is_ready().
+// Answers the server when it asks whether the model is ready: a thread of its own, so that the answer does
+// not wait for a request that the model is working on. It exists only for a model that defines is_ready().
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -21,8 +21,8 @@ class ReadyCheck {
   ReadyCheck& operator=(ReadyCheck&&) = delete;
   ~ReadyCheck() { Stop(); }
 
-  // `check` is a callable that returns a number of ipc::Readiness and a text, or None: then nothing is started
-  // and this is false.
+  // `check` is a callable that returns a number of ipc::Readiness and a text, or None: then nothing is
+  // started and this is false.
   bool Start(const pybind11::object& check);
 
   // No check begins afterwards; waits for one that runs, but not for ever.

@@ -208,7 +208,7 @@ class MetricFamily:
     GAUGE: ClassVar[MetricKind]
     HISTOGRAM: ClassVar[MetricKind]
     def __init__(self, name: _Text, description: _Text, kind: MetricKind) -> None: ...
-    def Metric(  # noqa: N802 - what models call
+    def Metric(
         self, labels: Mapping[_Text, _Text] | None = None, buckets: list[float] | None = None
     ) -> Metric:
         """A line of the family, or several for a histogram; those of the same labels are one.

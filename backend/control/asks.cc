@@ -113,8 +113,8 @@ void Asks::AnswerLater(const std::shared_ptr<Conversation>& conversation, std::u
     return;
   }
   // The views of the decoded question point into the body, which stays where it is when the vector moves.
-  const auto work = [conversation, gateway = gateway_, body = std::make_shared<std::vector<std::byte>>(
-                         std::move(body)), slot, id, this] {
+  const auto work = [conversation, gateway = gateway_,
+                     body = std::make_shared<std::vector<std::byte>>(std::move(body)), slot, id, this] {
     const ipc::Ask ask = ipc::DecodeAsk(*body);
     AnswerWith(*conversation, slot, id, [&] { return AskCore(gateway->server(), ask); });
     in_progress_.fetch_sub(1);  // the conversation owns this object

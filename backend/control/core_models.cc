@@ -56,8 +56,8 @@ std::int64_t Version(std::string_view given) {
   try {
     version = std::stol(text);
   } catch (const std::exception& error) {
-    throw ipc::Error(ipc::Code::kInvalidArg, complaint + " (details: " + error.what() +
-                                                 "), version should be an integral value > 0");
+    throw ipc::Error(ipc::Code::kInvalidArg,
+                     complaint + " (details: " + error.what() + "), version should be an integral value > 0");
   }
   if (version < 0) {
     throw ipc::Error(ipc::Code::kInvalidArg, complaint + ", version should be an integral value > 0");

@@ -10,7 +10,8 @@
 namespace tpb::backend::control {
 namespace {
 
-// What the server itself counts in. A model that deleted a metric of these would take it away from the server.
+// What the server itself counts in. A model that deleted a metric of these would take it away from the
+// server.
 constexpr std::array<std::string_view, 9> kOwnPrefixes{
     "nv_inference_", "nv_cache_",  "nv_cpu_",           "nv_energy_consumption", "nv_gpu_",
     "nv_model_",     "nv_pinned_", "nv_response_cache", "triton_python_"};
@@ -102,8 +103,7 @@ MetricRegistry::Family MetricRegistry::UseFamily(ipc::MetricKind kind, const std
 
 MetricRegistry::Metric MetricRegistry::UseMetric(const Family& family, const Labels& labels,
                                                  std::span<const double> buckets) {
-  const OwnedArgs args =
-      family.kind() == ipc::MetricKind::kHistogram ? NewArgs(buckets) : OwnedArgs(nullptr);
+  const OwnedArgs args = family.kind() == ipc::MetricKind::kHistogram ? NewArgs(buckets) : OwnedArgs(nullptr);
   const std::scoped_lock lock(mutex_);
   Shared& shared = family.at_->second;
   const auto [at, added] = shared.metrics.try_emplace(labels);

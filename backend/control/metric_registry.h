@@ -1,6 +1,6 @@
 // The metrics of models in core. Core counts the users of a metric within one family object only, so that of
-// two families of one name, whoever deletes first takes the other's metric away: here every name is one family
-// object, shared by all stubs.
+// two families of one name, whoever deletes first takes the other's metric away: here every name is one
+// family object, shared by all stubs.
 #pragma once
 
 #include <cstdint>

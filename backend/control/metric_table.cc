@@ -34,10 +34,10 @@ std::uint64_t MetricTable::NewFamily(const ipc::Ask& ask) {
   if (ask.option > static_cast<std::uint32_t>(ipc::MetricKind::kHistogram)) {
     throw ipc::ProtocolError("a metric family of kind " + std::to_string(ask.option));
   }
-  families_.emplace(
-      next_, Family{.use = MetricRegistry::OfProcess().UseFamily(static_cast<ipc::MetricKind>(ask.option),
-                                                                 std::string(ask.name), std::string(ask.text)),
-                    .metrics = {}});
+  families_.emplace(next_, Family{.use = MetricRegistry::OfProcess().UseFamily(
+                                      static_cast<ipc::MetricKind>(ask.option), std::string(ask.name),
+                                      std::string(ask.text)),
+                                  .metrics = {}});
   return next_++;
 }
 

@@ -1,5 +1,5 @@
-// Threads for what a model asks of the server and core takes its time for: loads, unloads, and whether a model
-// is ready, which newer cores ask that model itself.
+// Threads for what a model asks of the server and core takes its time for: loads, unloads, and whether a
+// model is ready, which newer cores ask that model itself.
 #pragma once
 
 #include <atomic>

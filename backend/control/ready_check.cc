@@ -26,8 +26,8 @@ void ReadyCheck::Ask(const std::string& instance, const std::atomic<bool>& gone)
   // One that is late stays under way, and the next to ask gets its answer.
   const std::uint32_t question = question_;
   const auto over = [&] { return !under_way_ || question_ != question; };
-  const bool woken = answered_.wait_for(
-      lock, limit_, [&] { return over() || gone.load(std::memory_order_acquire); });
+  const bool woken =
+      answered_.wait_for(lock, limit_, [&] { return over() || gone.load(std::memory_order_acquire); });
   if (!woken) {
     throw Error(Code::kUnavailable, joined ? "Timed out waiting for in-flight is_ready() response"
                                            : "Timed out waiting for user-defined is_ready() response");

@@ -79,7 +79,8 @@ class TritonPythonModel:
             (self.folder / "began").touch()
             while (self.folder / "busy").exists():
                 time.sleep(0.01)
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", one.inputs()[0].as_numpy())]) for one in requests]
+        tensors = [pb_utils.Tensor("OUT", one.inputs()[0].as_numpy()) for one in requests]
+        return [pb_utils.InferenceResponse([tensor]) for tensor in tensors]
 
 {indent(dedent(methods), "    ")}
 """

@@ -48,7 +48,9 @@ def make(name: str, kind: str, labels: str = '{"a": "b"}') -> str:
 
 
 def failed(model: str, text: str) -> list[str]:
-    return ["TritonModelException", text.replace("<start>", f"Failed to process the request for model '{model}_0'")]
+    """What a model sees; `<server>` stands before what the server says."""
+    server = f"Failed to process the request for model '{model}_0', message:"
+    return ["TritonModelException", text.replace("<server>", server)]
 
 
 # --- what the page shows ---
@@ -73,9 +75,7 @@ def test_a_gauge_goes_up_and_down(load: Load, http: Client, server: TritonServer
     assert values(server, name) == [f'{name}{{a="b"}} -1.5']
 
 
-def test_a_histogram_counts_in_its_buckets(
-    load: Load, http: Client, server: TritonServer, name: str
-) -> None:
+def test_a_histogram_counts_in_its_buckets(load: Load, http: Client, server: TritonServer, name: str) -> None:
     model = load(SCRIPTED, SCRIPTED_CONFIG)
     do(
         http,
@@ -133,9 +133,7 @@ def test_threads_may_count(load: Load, http: Client, server: TritonServer, name:
     assert do(http, model, script) == 8000
 
 
-def test_initialize_and_finalize_may_count(
-    load: Load, http: Client, server: TritonServer, name: str
-) -> None:
+def test_initialize_and_finalize_may_count(load: Load, http: Client, server: TritonServer, name: str) -> None:
     code = f'''
 import triton_python_backend_utils as pb_utils
 
@@ -167,28 +165,35 @@ class TritonPythonModel:
 @pytest.mark.parametrize(
     ("kind", "call", "text"),
     [
-        ("COUNTER", "set", "set metric value: <start>, message: TRITONSERVER_METRIC_KIND_COUNTER does not support Set"),
+        (
+            "COUNTER",
+            "set",
+            "set metric value: <server> TRITONSERVER_METRIC_KIND_COUNTER does not support Set",
+        ),
         (
             "COUNTER",
             "observe",
-            "observe metric value: <start>, message: TRITONSERVER_METRIC_KIND_COUNTER does not support Observe",
+            "observe metric value: <server> TRITONSERVER_METRIC_KIND_COUNTER does not support Observe",
         ),
         (
             "GAUGE",
             "observe",
-            "observe metric value: <start>, message: TRITONSERVER_METRIC_KIND_GAUGE does not support Observe",
+            "observe metric value: <server> TRITONSERVER_METRIC_KIND_GAUGE does not support Observe",
         ),
         (
             "HISTOGRAM",
             "increment",
-            "increment metric value: <start>, message: "
-            "TRITONSERVER_METRIC_KIND_HISTOGRAM does not support Increment",
+            "increment metric value: <server> TRITONSERVER_METRIC_KIND_HISTOGRAM does not support Increment",
         ),
-        ("HISTOGRAM", "set", "set metric value: <start>, message: TRITONSERVER_METRIC_KIND_HISTOGRAM does not support Set"),
+        (
+            "HISTOGRAM",
+            "set",
+            "set metric value: <server> TRITONSERVER_METRIC_KIND_HISTOGRAM does not support Set",
+        ),
         (
             "HISTOGRAM",
             "value",
-            "get metric value: <start>, message: TRITONSERVER_METRIC_KIND_HISTOGRAM does not support Value",
+            "get metric value: <server> TRITONSERVER_METRIC_KIND_HISTOGRAM does not support Value",
         ),
     ],
 )
@@ -206,7 +211,7 @@ def test_a_counter_never_falls(load: Load, http: Client, server: TritonServer, n
     script = make(name, "COUNTER") + "metric.increment(3); answer = failure(metric.increment, -1)"
     assert do(http, model, script) == failed(
         model,
-        "Failed to increment metric value: <start>, message: TRITONSERVER_METRIC_KIND_COUNTER can only be "
+        "Failed to increment metric value: <server> TRITONSERVER_METRIC_KIND_COUNTER can only be "
         "incremented monotonically by non-negative values.",
     )
     assert values(server, name) == [f'{name}{{a="b"}} 3']
@@ -223,7 +228,7 @@ def test_a_counter_never_falls(load: Load, http: Client, server: TritonServer, n
         (
             "COUNTER",
             'labels={"a": 1}',
-            "Error when creating Metric: <start>, message: attempt to access JSON non-string as string",
+            "Error when creating Metric: <server> attempt to access JSON non-string as string",
         ),
     ],
 )
@@ -241,7 +246,9 @@ def test_buckets_have_to_rise(load: Load, http: Client, name: str, buckets: str)
     script = make(name, "HISTOGRAM") + f'answer = failure(family.Metric, {{"a": "c"}}, {buckets})'
     kind, text = do(http, model, script)
     assert kind == "TritonModelException"
-    assert text.startswith(f"Error when creating Metric: Failed to process the request for model '{model}_0', message: ")
+    assert text.startswith(
+        f"Error when creating Metric: Failed to process the request for model '{model}_0', message: "
+    )
 
 
 def test_there_may_be_no_buckets(load: Load, http: Client, server: TritonServer, name: str) -> None:
@@ -257,7 +264,7 @@ def test_a_family_has_one_kind(load: Load, http: Client, name: str) -> None:
     )
     assert do(http, model, script) == failed(
         model,
-        "Error when creating MetricFamily: <start>, message: Family name already exists with different type",
+        "Error when creating MetricFamily: <server> Family name already exists with different type",
     )
 
 
@@ -374,8 +381,8 @@ def test_a_metric_without_objects_leaves_the_page(
 
 
 DELETED = (
-    "Invalid metric operation as the corresponding 'MetricFamily' has been deleted. The 'MetricFamily' object "
-    "should be deleted AFTER its corresponding 'Metric' objects have been deleted."
+    "Invalid metric operation as the corresponding 'MetricFamily' has been deleted. The 'MetricFamily' "
+    "object should be deleted AFTER its corresponding 'Metric' objects have been deleted."
 )
 
 

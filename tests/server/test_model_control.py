@@ -1,4 +1,4 @@
-"""load_model, unload_model and is_model_ready: what they do to other models, what is refused, what goes on."""
+"""load_model, unload_model and is_model_ready: what they do, what is refused, what goes on meanwhile."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import os
 import signal
 from pathlib import Path
 
-
 import numpy as np
 import pytest
-
 from serving.client import Client
 from serving.repository import identity_config, model_code, write_model
 from serving.scripted import SCRIPTED, SCRIPTED_CONFIG, do
@@ -44,7 +42,8 @@ class TritonPythonModel:
             time.sleep(0.01)
 
     def execute(self, requests):
-        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", one.inputs()[0].as_numpy())]) for one in requests]
+        tensors = [pb_utils.Tensor("OUT", one.inputs()[0].as_numpy()) for one in requests]
+        return [pb_utils.InferenceResponse([tensor]) for tensor in tensors]
 """
 
 
@@ -57,7 +56,10 @@ def child(repository: Path, model_name: str) -> str:
 
 
 def prefixed(what: str, model: str, text: str) -> list[str]:
-    return ["TritonModelException", f"{what}: Failed to process the request for model '{model}_0', message: {text}"]
+    return [
+        "TritonModelException",
+        f"{what}: Failed to process the request for model '{model}_0', message: {text}",
+    ]
 
 
 # --- what they do ---
@@ -73,7 +75,9 @@ def test_a_model_is_loaded_looked_at_and_unloaded(load: Load, http: Client, chil
     assert do(http, model, script) == [False, None, True]
     assert http.infer(child, {"IN": ONE})["OUT"].tolist() == [1]
     assert do(http, model, f'answer = pb_utils.unload_model("{child}")') is None
-    wait_until("the model to leave", lambda: not do(http, model, f'answer = pb_utils.is_model_ready("{child}")'))
+    wait_until(
+        "the model to leave", lambda: not do(http, model, f'answer = pb_utils.is_model_ready("{child}")')
+    )
 
 
 def test_names_of_arguments_and_bytes(load: Load, http: Client, child: str) -> None:
@@ -220,17 +224,22 @@ def test_files_need_a_configuration(load: Load, http: Client, child: str) -> Non
     assert text.startswith(prefixed("Failed to load model", model, f"failed to load '{child}'")[1])
 
 
-def test_a_server_that_chooses_its_models_itself_loads_none(start_server: StartServer, tmp_path: Path) -> None:
+def test_a_server_that_chooses_its_models_itself_loads_none(
+    start_server: StartServer, tmp_path: Path
+) -> None:
     repository = tmp_path / "models"
     write_model(repository, "scripted", SCRIPTED, SCRIPTED_CONFIG)
     server = start_server(explicit=False, repository=repository)
     with Client(server) as http:
         script = """
-            answer = [failure(function, "scripted") for function in (pb_utils.load_model, pb_utils.unload_model)]
+            functions = (pb_utils.load_model, pb_utils.unload_model)
+            answer = [failure(function, "scripted") for function in functions]
             answer.append(pb_utils.is_model_ready("scripted"))
         """
         loads, unloads, ready = do(http, "scripted", script)
-    assert loads[1].startswith("Failed to load model: Failed to process the request for model 'scripted_0', message: ")
+    assert loads[1].startswith(
+        "Failed to load model: Failed to process the request for model 'scripted_0', message: "
+    )
     assert unloads[1].startswith(
         "Failed to unload model: Failed to process the request for model 'scripted_0', message: "
     )

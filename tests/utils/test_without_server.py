@@ -37,8 +37,6 @@ def test_memory_that_a_model_prefers_has_one_of_two_types() -> None:
     assert (int(pb_utils.TRITONSERVER_MEMORY_GPU), int(pb_utils.TRITONSERVER_MEMORY_CPU)) == (0, 1)
     assert native.MemoryType.TRITONSERVER_MEMORY_CPU == pb_utils.TRITONSERVER_MEMORY_CPU
     pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_GPU)
-    pb_utils.PreferredMemory(
-        preferred_memory_type=pb_utils.TRITONSERVER_MEMORY_CPU, preferred_device_id=1
-    )
+    pb_utils.PreferredMemory(preferred_memory_type=pb_utils.TRITONSERVER_MEMORY_CPU, preferred_device_id=1)
     with pytest.raises(TypeError):
         pb_utils.PreferredMemory(1)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 // Stands between a real core and the backend library beside it, libtriton_python_real.so, and asks that for
 // what a core before 25.12 never asks: TRITONBACKEND_ModelInstanceReady. A request whose id is
-// "ready?<instance>" is not executed: its error says what that instance answered, as "<code>: <text>" or "yes".
-// The model that it goes to only lends its thread.
+// "ready?<instance>" is not executed: its error says what that instance answered, as "<code>: <text>" or
+// "yes". The model that it goes to only lends its thread.
 #include <dlfcn.h>
 
 #include <cstdlib>

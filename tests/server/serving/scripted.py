@@ -31,7 +31,7 @@ def failure(function, *arguments, **named):
 SCRIPTED = caller(_ONE.replace("script,", 'told["script"],'), _MORE)
 """Names that a script sets stay for the next; what it calls `answer` is answered.
 
-A script finds `pb_utils`, `model`, `args` and `failure(function, ...)`, the type and text of what that raises.
+A script finds `pb_utils`, `model`, `args` and `failure(function, ...)`, type and text of what that raises.
 """
 
 
