@@ -16,8 +16,9 @@
 namespace tpb::backend::control {
 namespace {
 
-// Loads, unloads and the like that one channel has under way.
-constexpr int kMostInProgress = 64;
+// Loads, unloads and the like that one channel has under way, and the memory for that.
+constexpr std::uint64_t kMostInProgress = 64;
+constexpr std::uint64_t kMostBytesInProgress = 2 * ipc::kMaxMessageBytes;
 
 void Post(Conversation& conversation, std::uint32_t slot, std::uint64_t id,
           const ipc::AskAnswer& answer) noexcept {
@@ -61,6 +62,21 @@ void AnswerWith(Conversation& conversation, std::uint32_t slot, std::uint64_t id
 
 }  // namespace
 
+// Ends what was begun.
+class Asks::InProgress {
+ public:
+  InProgress(Asks& asks, std::uint64_t size) : asks_(asks), size_(size) {}
+  InProgress(const InProgress&) = delete;
+  InProgress& operator=(const InProgress&) = delete;
+  InProgress(InProgress&&) = delete;
+  InProgress& operator=(InProgress&&) = delete;
+  ~InProgress() { asks_.End(size_); }
+
+ private:
+  Asks& asks_;
+  const std::uint64_t size_;
+};
+
 void Asks::Take(const std::shared_ptr<Conversation>& conversation, std::uint64_t id,
                 std::vector<std::byte> body) {
   const ipc::Ask ask = ipc::DecodeAsk(body);
@@ -97,38 +113,58 @@ bool Asks::Update(const ipc::Slot& slot) {
                          std::bit_cast<double>(slot.unused[1]));
 }
 
+// Counts a question that gets a thread. Throws ipc::Error when there is no room for it.
+void Asks::Begin(std::uint64_t size) {
+  if (!gateway_ || control_ == nullptr) {
+    throw ipc::Error(ipc::Code::kUnavailable, "models cannot be controlled from here");
+  }
+  const bool too_many = in_progress_.fetch_add(1) >= kMostInProgress;
+  const bool too_large = bytes_in_progress_.fetch_add(size) + size > kMostBytesInProgress;
+  if (too_many || too_large) {
+    End(size);
+    throw ipc::Error(ipc::Code::kUnavailable,
+                     (too_many ? std::to_string(kMostInProgress) +
+                                     " loads and unloads of this instance are under way, which is as many as "
+                                     "may be"
+                               : "the files of the loads of this instance that are under way take too much "
+                                 "memory") +
+                         std::string(": wait for some"));
+  }
+}
+
+void Asks::End(std::uint64_t size) noexcept {
+  in_progress_.fetch_sub(1);
+  bytes_in_progress_.fetch_sub(size);
+}
+
 void Asks::AnswerLater(const std::shared_ptr<Conversation>& conversation, std::uint64_t id,
                        std::vector<std::byte> body, std::uint32_t slot) {
-  const auto refuse = [&](const std::string& why) {
-    Post(*conversation, slot, id, Refusal(ipc::Code::kUnavailable, why));
-  };
-  if (!gateway_ || control_ == nullptr) {
-    refuse("models cannot be controlled from here");
-    return;
-  }
-  if (in_progress_.fetch_add(1) >= kMostInProgress) {
-    in_progress_.fetch_sub(1);
-    refuse(std::to_string(kMostInProgress) +
-           " loads and unloads of this instance are under way, which is as many as may be: wait for some");
-    return;
-  }
-  // The views of the decoded question point into the body, which stays where it is when the vector moves.
-  const auto work = [conversation, gateway = gateway_,
-                     body = std::make_shared<std::vector<std::byte>>(std::move(body)), slot, id, this] {
-    const ipc::Ask ask = ipc::DecodeAsk(*body);
-    AnswerWith(*conversation, slot, id, [&] { return AskCore(gateway->server(), ask); });
-    in_progress_.fetch_sub(1);  // the conversation owns this object
-  };
-  bool started = false;
+  const std::uint64_t size = body.size();
   try {
-    started = control_->Run(work);
-  } catch (const std::exception&) {
-    started = false;  // no thread can be started
+    Begin(size);
+  } catch (const ipc::Error& error) {
+    Post(*conversation, slot, id, Refusal(error.code(), error.message()));
+    return;
   }
-  if (!started) {
-    in_progress_.fetch_sub(1);
-    refuse("the server has no thread for it: too many loads and unloads by models are under way");
+  // The conversation, which owns this object, lives until the thread is done.
+  const auto work = [this, conversation, body = std::make_shared<std::vector<std::byte>>(std::move(body)),
+                     slot, id, size] {
+    AnswerWith(*conversation, slot, id, [&] {
+      const InProgress until_it_is_answered(*this, size);
+      return AskCore(gateway_->server(), ipc::DecodeAsk(*body));
+    });
+  };
+  try {
+    if (control_->Run(work)) {
+      return;
+    }
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    // No thread can be started: as when too many run.
   }
+  End(size);
+  Post(*conversation, slot, id,
+       Refusal(ipc::Code::kUnavailable,
+               "the server has no thread for it: too many loads and unloads by models are under way"));
 }
 
 }  // namespace tpb::backend::control

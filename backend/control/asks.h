@@ -36,6 +36,10 @@ class Asks {
   void Close() noexcept { metrics_.Clear(); }
 
  private:
+  class InProgress;
+
+  void Begin(std::uint64_t size);
+  void End(std::uint64_t size) noexcept;
   std::uint64_t AnswerNow(const ipc::Ask& ask);
   void AnswerLater(const std::shared_ptr<Conversation>& conversation, std::uint64_t id,
                    std::vector<std::byte> body, std::uint32_t slot);
@@ -43,7 +47,9 @@ class Asks {
   const std::shared_ptr<bls::Gateway> gateway_;
   ModelControl* const control_;
   MetricTable metrics_;
-  std::atomic<int> in_progress_{0};  // on threads of their own
+  // On threads of their own: how many, and the bytes of what they were asked.
+  std::atomic<std::uint64_t> in_progress_{0};
+  std::atomic<std::uint64_t> bytes_in_progress_{0};
 };
 
 }  // namespace tpb::backend::control

@@ -31,6 +31,7 @@ void Load(TRITONSERVER_Server* server, const ipc::Ask& ask) {
         api.TRITONSERVER_ParameterBytesNew(std::string(path).c_str(), content.data(), content.size()));
   }
   std::vector<const TRITONSERVER_Parameter*> parameters;
+  parameters.reserve(owned.size());
   for (const auto& parameter : owned) {
     parameters.push_back(parameter.get());
   }

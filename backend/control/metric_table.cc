@@ -11,6 +11,16 @@ namespace {
 
 // Far above any use: a page of metrics with so many lines is of no use to anybody.
 constexpr std::size_t kMost = 65536;
+constexpr std::size_t kMostBytes = std::size_t{16} << 20;
+constexpr std::size_t kBytesOfBucket = 64;
+
+std::size_t SizeOf(const ipc::Ask& ask) {
+  std::size_t size = ask.name.size() + ask.text.size() + ask.numbers.size() * kBytesOfBucket;
+  for (const auto& [name, value] : ask.pairs) {
+    size += name.size() + value.size() + kBytesOfBucket;
+  }
+  return size;
+}
 
 bool Done(TRITONSERVER_Error* error) noexcept {
   if (error == nullptr) {
@@ -22,7 +32,12 @@ bool Done(TRITONSERVER_Error* error) noexcept {
 
 }  // namespace
 
-void MetricTable::CheckRoom() const {
+void MetricTable::CheckRoom(std::size_t size) const {
+  if (size > kMostBytes - size_) {
+    throw ipc::Error(ipc::Code::kUnavailable,
+                     "the names, labels and buckets of this instance's metrics would take " +
+                         std::to_string(size_ + size) + " bytes, and may take " + std::to_string(kMostBytes));
+  }
   if (families_.size() + metrics_.size() >= kMost) {
     throw ipc::Error(ipc::Code::kUnavailable, "this instance already has " + std::to_string(kMost) +
                                                   " metrics and metric families, which is as many as may be");
@@ -30,19 +45,23 @@ void MetricTable::CheckRoom() const {
 }
 
 std::uint64_t MetricTable::NewFamily(const ipc::Ask& ask) {
-  CheckRoom();
+  const std::size_t size = SizeOf(ask);
+  CheckRoom(size);
   if (ask.option > static_cast<std::uint32_t>(ipc::MetricKind::kHistogram)) {
     throw ipc::ProtocolError("a metric family of kind " + std::to_string(ask.option));
   }
   families_.emplace(next_, Family{.use = MetricRegistry::OfProcess().UseFamily(
                                       static_cast<ipc::MetricKind>(ask.option), std::string(ask.name),
                                       std::string(ask.text)),
-                                  .metrics = {}});
+                                  .metrics = {},
+                                  .size = size});
+  size_ += size;
   return next_++;
 }
 
 std::uint64_t MetricTable::NewMetric(const ipc::Ask& ask) {
-  CheckRoom();
+  const std::size_t size = SizeOf(ask);
+  CheckRoom(size);
   const auto family = families_.find(ask.handle);
   if (family == families_.end()) {
     throw ipc::Error(ipc::Code::kNotFound, "the metric family has been deleted");
@@ -53,7 +72,9 @@ std::uint64_t MetricTable::NewMetric(const ipc::Ask& ask) {
   }
   metrics_.emplace(
       next_, Metric{.use = MetricRegistry::OfProcess().UseMetric(family->second.use, labels, ask.numbers),
-                    .family = ask.handle});
+                    .family = ask.handle,
+                    .size = size});
+  size_ += size;
   family->second.metrics.insert(next_);
   return next_++;
 }
@@ -99,6 +120,7 @@ bool MetricTable::DeleteMetric(std::uint64_t handle) {
     return false;
   }
   families_.at(metric.mapped().family).metrics.erase(handle);
+  size_ -= metric.mapped().size;
   return true;
 }
 
@@ -109,14 +131,17 @@ bool MetricTable::DeleteFamily(std::uint64_t handle) {
     return false;
   }
   for (const std::uint64_t metric : family.mapped().metrics) {
+    size_ -= metrics_.at(metric).size;
     metrics_.erase(metric);
   }
+  size_ -= family.mapped().size;
   return true;
 }
 
 void MetricTable::Clear() noexcept {
   metrics_.clear();
   families_.clear();
+  size_ = 0;
 }
 
 }  // namespace tpb::backend::control

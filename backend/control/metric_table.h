@@ -1,6 +1,7 @@
 // The metrics that one stub has made, under the numbers that it knows them by.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -28,18 +29,21 @@ class MetricTable {
   struct Family {
     MetricRegistry::Family use;
     std::set<std::uint64_t> metrics;
+    std::size_t size;  // of what describes it, as the next
   };
   struct Metric {
     MetricRegistry::Metric use;
     std::uint64_t family;
+    std::size_t size;
   };
 
-  void CheckRoom() const;
+  void CheckRoom(std::size_t size) const;
   bool DeleteMetric(std::uint64_t handle);
   bool DeleteFamily(std::uint64_t handle);
 
   std::map<std::uint64_t, Family> families_;
   std::map<std::uint64_t, Metric> metrics_;
+  std::size_t size_ = 0;  // of all
   std::uint64_t next_ = 1;
 };
 

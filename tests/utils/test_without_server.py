@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import c_python_backend_utils as native  # type: ignore[import-not-found,unused-ignore]
 import pytest
 
 import triton_python_backend_utils as pb_utils
+from triton_python_backend_utils import _core as native
 
 NEEDS_A_SERVER: dict[str, Callable[[], Any]] = {
     "MetricFamily": lambda: pb_utils.MetricFamily("a", "b", pb_utils.MetricFamily.COUNTER),
