@@ -217,3 +217,26 @@ def test_a_check_that_hangs_keeps_neither_requests_nor_the_unload(
     assert http.infer(name, {"IN": ONE})["OUT"].tolist() == [1]
     http.unload(name)
     wait_until("the end of finalize", lambda: "finalized with a check that hangs" in server.log())
+
+
+@pytest.mark.more
+def test_finalize_waits_for_a_check_that_runs(
+    load: Load, http: Client, server: TritonServer, ready: ReadyOf, repository: Path
+) -> None:
+    methods = """
+        def is_ready(self):
+            while not (self.folder / "go").exists():
+                time.sleep(0.01)
+            self.checked = True
+            return True
+
+        def finalize(self):
+            print("finalized after the check:", hasattr(self, "checked"), flush=True)
+    """
+    name = load(model(methods), INT32)
+    assert ready(name) == "Unavailable: Timed out waiting for user-defined is_ready() response"
+    http.raw.unload_model(name)
+    wait_until("the unload to begin", lambda: not http.raw.is_model_ready(name))
+    (repository / name / "go").touch()
+    wait_until("the end of finalize", lambda: "finalized after the check:" in server.log())
+    assert "finalized after the check: True" in server.log()

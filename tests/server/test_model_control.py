@@ -368,8 +368,12 @@ def test_where_a_model_lies(load: Load, http: Client, repository: Path) -> None:
         context = multiprocessing.get_context("fork")
         with context.Pool(1) as pool:
             answer.append(pool.apply(pb_utils.get_model_dir))
+            # Over a connection of its own.
+            answer.append(pool.apply(pb_utils.is_model_ready, ("nobody",)))
+            answer.append(pool.apply(pb_utils.get_model_dir))
     """
-    assert do(http, model, script) == [str(repository / model / "1")] * 3
+    folder = str(repository / model / "1")
+    assert do(http, model, script) == [folder, folder, folder, False, folder]
 
 
 def test_free_memory_comes_back(load: Load, http: Client) -> None:

@@ -20,7 +20,7 @@ namespace ipc = tpb::ipc;
 using tpb::backend::control::ReadyCheck;
 
 constexpr std::chrono::milliseconds kShort{20};
-constexpr std::chrono::seconds kLong{60};
+constexpr std::chrono::hours kLong{1};
 
 // The model's side is whoever looks at the line.
 struct Asked {
