@@ -140,7 +140,13 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstan
 }
 
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceReady(TRITONBACKEND_ModelInstance* instance) noexcept {
-  return Guard([&] { InstanceOf(instance)->CheckReady(); });
+  return Guard([&] {
+    const Instance* const state = InstanceOf(instance);
+    if (state == nullptr) {
+      throw tpb::ipc::Error(tpb::ipc::Code::kUnavailable, "the model instance is still being initialized");
+    }
+    state->CheckReady();
+  });
 }
 
 }  // extern "C"

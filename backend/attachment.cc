@@ -21,7 +21,8 @@ Conversation::Options ChannelOptions(const Attachment::Options& options) {
           .memory_rules = options.memory_rules,
           .memory_budget = options.memory_budget,
           .label = options.label,
-          .gateway = options.gateway};
+          .gateway = options.gateway,
+          .model_control = options.model_control};
 }
 
 }  // namespace

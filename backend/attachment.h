@@ -41,6 +41,7 @@ class Attachment {
     std::string label;                                 // of the model or instance, for messages
     std::function<void(const std::string&)> complain;  // gets sentences for the log; any thread
     std::shared_ptr<bls::Gateway> gateway;             // its own; null: no calls to other models
+    control::ModelControl* model_control = nullptr;    // outlives the attachment; null: no control
   };
 
   // Starts a stub and shakes hands with it. Throws ipc::Error when it ends, or does not speak in time.
@@ -84,6 +85,9 @@ class Attachment {
 
   [[nodiscard]] bool gone() const noexcept { return gone_.load(std::memory_order_acquire); }
   [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
+
+  // Asks the model's is_ready(). Throws ipc::Error unless that says yes in time. Any thread.
+  void AskReady(const std::string& instance) { conversation_->ready_check().Ask(instance, gone_); }
 
   // The stub has broken the protocol, or is not wanted any more: SIGKILL, and everybody who waits for it
   // wakes.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/control/model_control.h"
 #include "backend/directories.h"
 #include "backend/memory_gauges.h"
 #include "backend/options.h"
@@ -31,6 +32,8 @@ class Backend {
     return memory_gauge_families_;
   }
 
+  control::ModelControl& model_control() noexcept { return model_control_; }
+
   // Looked for once, when the first model asks; a failure is not remembered.
   Interpreter interpreter();
 
@@ -46,6 +49,7 @@ class Backend {
   const std::shared_ptr<ipc::Budget> memory_budget_;  // shared by all stubs
   const MemoryGaugeFamilies memory_gauge_families_;
   Spawner spawner_;
+  control::ModelControl model_control_;
 };
 
 }  // namespace tpb::backend

@@ -23,7 +23,9 @@ Conversation::Conversation(std::unique_ptr<ipc::ServerChannel> channel, const Op
       events_patience_(options.events_patience),
       channel_(std::move(channel)),
       calls_(options.gateway),
-      responders_(channel_->cancellations()) {}
+      responders_(channel_->cancellations()),
+      asks_(options.gateway, options.model_control),
+      ready_check_(channel_->control()) {}
 
 bool Conversation::HandleEvents(int limit) {
   auto& events = channel_->events();
@@ -71,6 +73,17 @@ void Conversation::HandleEvent(const ipc::Slot& slot) {
       return;
     case ipc::MessageKind::kGaveBack:
       return;  // whoever woke up for it looks at the memory
+    case ipc::MessageKind::kAsk:
+      asks_.Take(shared_from_this(), slot.id, channel_->CopyBody(slot));
+      return;
+    case ipc::MessageKind::kMetricUpdate:
+      if (!asks_.Update(slot)) {
+        CountDropped();
+      }
+      return;
+    case ipc::MessageKind::kReadyAnswer:
+      TakeReadyAnswer(slot);
+      return;
     default:
       throw ipc::ProtocolError("the stub process sent an event of kind " + std::to_string(slot.kind));
   }
@@ -106,6 +119,20 @@ void Conversation::LogLine(const ipc::Slot& slot) {
   LogModelLine(ipc::DecodeLogLine(body));
 }
 
+void Conversation::TakeReadyAnswer(const ipc::Slot& slot) {
+  const auto answer = static_cast<ipc::Readiness>(slot.unused[0]);
+  if (answer > ipc::Readiness::kFailed || slot.size > ipc::kMaxReadyBytes) {
+    throw ipc::ProtocolError("the stub process sent an impossible answer of is_ready()");
+  }
+  const auto body = channel_->CopyBody(slot);
+  ipc::Reader reader(body);
+  const std::string_view text = answer == ipc::Readiness::kFailed ? reader.GetString() : std::string_view();
+  reader.ExpectEnd();
+  if (!ready_check_.Answer(slot.id, answer, text)) {
+    CountDropped();
+  }
+}
+
 void Conversation::TellLogLevels() noexcept {
   const std::uint32_t levels = EnabledLogLevels();
   auto& told = channel_->control().log_levels;
@@ -134,11 +161,13 @@ void Conversation::Wake() noexcept {
     const std::scoped_lock lock(events_mutex_);
   }
   events_wake_.notify_all();
+  ready_check_.Wake();
 }
 
 void Conversation::Close() noexcept {
   calls_.CancelAll();
   responders_.FailAll();
+  asks_.Close();
 }
 
 }  // namespace tpb::backend

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "backend/bls/calls.h"
+#include "backend/control/asks.h"
+#include "backend/control/ready_check.h"
 #include "backend/leases.h"
 #include "backend/payloads.h"
 #include "backend/responders.h"
@@ -32,6 +34,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
     std::shared_ptr<ipc::Budget> memory_budget = nullptr;  // shared by all stubs
     std::string label;                                     // of the model or instance, for messages
     std::shared_ptr<bls::Gateway> gateway;                 // null: no calls
+    control::ModelControl* model_control = nullptr;        // outlives the service thread
     std::chrono::milliseconds events_patience{5000};
   };
   static std::shared_ptr<Conversation> Create(const Options& options);
@@ -68,6 +71,9 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   // still waits for responses gets an error.
   void Close() noexcept;
 
+  // Of the model's is_ready(); any thread.
+  control::ReadyCheck& ready_check() noexcept { return ready_check_; }
+
   // Messages that named something unknown, and were dropped.
   [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
   void CountDropped() noexcept { dropped_.fetch_add(1, std::memory_order_relaxed); }
@@ -79,6 +85,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   void LogLine(const ipc::Slot& slot);
   void Respond(const ipc::Slot& slot);
   void CountUnless(bool known) noexcept;
+  void TakeReadyAnswer(const ipc::Slot& slot);
 
   const std::string label_;
   const std::chrono::milliseconds events_patience_;
@@ -86,6 +93,8 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   Leases leases_;
   bls::Calls calls_;
   Responders responders_;
+  control::Asks asks_;
+  control::ReadyCheck ready_check_;
   std::atomic<std::uint64_t> dropped_{0};
 
   std::mutex events_mutex_;

@@ -55,6 +55,7 @@ void Instance::Initialize() {
   facts_.has_batch_dimension = answer->reply.max_batch_size > 0;
   decoupled_ = (answer->reply.flags & ipc::kReplyDecoupled) != 0;
   state_outputs_ = StateOutputs(answer->reply.state_outputs);
+  has_ready_check_ = (answer->reply.flags & ipc::kReplyHasReadyCheck) != 0;
   attachment_->Settle();
 }
 
@@ -166,6 +167,9 @@ bool Instance::IsDecoupled() const noexcept { return model_.IsDecoupled().value_
 void Instance::CheckReady() const {
   if (attachment_->gone()) {
     throw NotHealthy();
+  }
+  if (has_ready_check_) {
+    attachment_->AskReady(facts_.name);
   }
 }
 

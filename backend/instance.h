@@ -24,7 +24,7 @@ class Instance {
   // Answers every request, and releases it. One call at a time.
   void Execute(std::span<TRITONBACKEND_Request* const> requests) noexcept;
 
-  // Throws ipc::Error unless the stub runs.
+  // Throws ipc::Error unless the stub runs and the model's is_ready(), if it has one, says yes. Any thread.
   void CheckReady() const;
 
   // Runs the model's finalize(), for at most --backend-config=python,unload-timeout-seconds.
@@ -44,8 +44,9 @@ class Instance {
   InstanceFacts facts_;
   StateOutputs state_outputs_;
   std::unique_ptr<Attachment> attachment_;
-  ipc::Writer body_;        // of the current message; kept for its memory
-  bool decoupled_ = false;  // as the stub says
+  ipc::Writer body_;              // of the current message; kept for its memory
+  bool decoupled_ = false;        // as the stub says
+  bool has_ready_check_ = false;  // the model defines is_ready()
   bool told_of_large_batches_ = false;
 };
 

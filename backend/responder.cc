@@ -30,7 +30,7 @@ bool Responder::Send(const ipc::Response& response, const Payloads& payloads, bo
   }
   closed_ = final;
   ++responses_;
-  SendLocked(response, payloads, final ? TRITONSERVER_RESPONSE_COMPLETE_FINAL : 0);
+  SendLocked(response, payloads, final ? std::uint32_t{TRITONSERVER_RESPONSE_COMPLETE_FINAL} : 0U);
   return true;
 }
 

@@ -42,6 +42,7 @@ class Example:
     needs: tuple[str, ...] = ()  # other examples whose models it calls
     models: Mapping[str, str] = field(default_factory=dict)
     """If not the one of its own name: name -> the start of its files' names."""
+    asks_metrics: bool = False  # its client also reads the metrics page
 
     def file(self, name: str) -> Path:
         return EXAMPLES / self.folder / f"{self.kind}{name}"
@@ -55,6 +56,7 @@ DEMOS = {
         models={"nobatch_auto_complete": "nobatch_", "batch_auto_complete": "batch_"},
     ),
     "digits": Example("digits", "PASS: digits"),
+    "custom_metrics": Example("custom_metrics", "PASS: custom_metrics", asks_metrics=True),
     "bls_sync": Example("bls", "PASS: BLS Sync", kind="sync_", needs=("add_sub",)),
 }
 
@@ -102,7 +104,7 @@ def main() -> int:
             with serving(repository, log) as ports:
                 for name in names:
                     for protocol in PROTOCOLS:
-                        run_client(name, protocol, getattr(ports, protocol))
+                        run_client(name, protocol, ports)
         except DemoError as error:
             show_tail(log)
             print(f"FAIL: {error}", file=sys.stderr)
@@ -185,10 +187,12 @@ def wait_until_ready(server: subprocess.Popen[bytes], ports: Ports, log: Path) -
     raise DemoError(f"the server was not ready after {READY_SECONDS} s")
 
 
-def run_client(name: str, protocol: str, port: int) -> None:
+def run_client(name: str, protocol: str, ports: Ports) -> None:
     example = DEMOS[name]
     command = [sys.executable, str(example.file("client.py"))]
-    command += ["--protocol", protocol, "--url", f"127.0.0.1:{port}"]
+    command += ["--protocol", protocol, "--url", f"127.0.0.1:{getattr(ports, protocol)}"]
+    if example.asks_metrics:
+        command += ["--metrics-url", f"127.0.0.1:{ports.metrics}"]
     # gRPC would ask a configured proxy for the loopback address, too.
     environment = {**os.environ, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
     try:

@@ -9,7 +9,7 @@
 
 namespace tpb::ipc {
 
-void FutexWait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
+void FutexWait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                std::chrono::nanoseconds timeout) noexcept {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
   timespec relative{};

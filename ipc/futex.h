@@ -9,7 +9,7 @@
 namespace tpb::ipc {
 
 // Sleeps while `word` holds `expected`, for at most `timeout`. May return early for no reason.
-void FutexWait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
+void FutexWait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                std::chrono::nanoseconds timeout) noexcept;
 
 void FutexWakeAll(std::atomic<std::uint32_t>& word) noexcept;

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "ipc/codec.h"
@@ -116,6 +117,26 @@ struct LogLine {
   std::string_view text;
 };
 
+// kAsk: a question that is answered in a call slot; AskKind says which fields it uses.
+struct Ask {
+  AskKind kind = AskKind::kNewFamily;
+  std::uint32_t slot = 0;
+  std::uint64_t handle = 0;
+  std::uint32_t option = 0;
+  std::string_view name;
+  std::string_view text;
+  std::vector<std::pair<std::string_view, std::string_view>> pairs;
+  std::vector<double> numbers;
+};
+
+// What the body of the call slot of an answered kAsk says.
+struct AskAnswer {
+  bool failed = false;
+  Code code = Code::kInternal;  // when it failed, as the next
+  std::string_view text;
+  std::uint64_t bits = 0;
+};
+
 void Encode(const Execute& message, Writer& writer);
 void Encode(const Load& message, Writer& writer);
 void Encode(const Reply& message, Writer& writer);
@@ -126,6 +147,8 @@ void Encode(const CallAnswer& message, Writer& writer);
 void EncodeCallAnswer(const std::vector<LeaseRecord>& leases,
                       std::span<const std::vector<std::byte>> responses, bool last, Writer& writer);
 void Encode(const LogLine& message, Writer& writer);
+void Encode(const Ask& message, Writer& writer);
+void Encode(const AskAnswer& message, Writer& writer);
 
 // Throw ProtocolError for anything that is not exactly one message of that kind.
 Execute DecodeExecute(std::span<const std::byte> bytes);
@@ -135,5 +158,7 @@ Response DecodeResponse(std::span<const std::byte> bytes);
 Call DecodeCall(std::span<const std::byte> bytes);
 CallAnswer DecodeCallAnswer(std::span<const std::byte> bytes);
 LogLine DecodeLogLine(std::span<const std::byte> bytes);
+Ask DecodeAsk(std::span<const std::byte> bytes);
+AskAnswer DecodeAskAnswer(std::span<const std::byte> bytes);
 
 }  // namespace tpb::ipc

@@ -56,6 +56,9 @@ enum class MessageKind : std::uint32_t {
   kWatch = 38,       // tell in cancellation word `offset` whether that request is cancelled
   kTaken = 39,       // the answer in the slot of call `id` was taken, and `more` was set
   kCancelCall = 40,  // give call `id` up
+  kAsk = 48,
+  kMetricUpdate = 49,
+  kReadyAnswer = 50,
 };
 
 struct Slot {
@@ -78,6 +81,8 @@ inline constexpr std::uint32_t kLast = 1;
 // What the server lets the stub know without a message. Only the server writes it.
 struct alignas(64) ControlLine {
   std::atomic<std::uint32_t> log_levels;  // bit n: the server logs messages of level n (LogLevel)
+  std::atomic<std::uint32_t>
+      ready_question;  // futex word; grows with each question whether the model is ready
 };
 static_assert(sizeof(ControlLine) == 64 && std::is_standard_layout_v<ControlLine>);
 
@@ -251,7 +256,8 @@ struct ParameterRecord {
 static_assert(sizeof(ParameterRecord) == 16 && std::is_trivially_copyable_v<ParameterRecord>);
 
 enum ReplyFlag : std::uint32_t {
-  kReplyDecoupled = 1,  // the model's transaction policy
+  kReplyDecoupled = 1,      // the model's transaction policy
+  kReplyHasReadyCheck = 2,  // the model defines is_ready()
 };
 
 enum class ResponseKind : std::uint32_t {
@@ -307,5 +313,51 @@ struct LogRecord {
   std::uint32_t line;   // of the caller's file
 };
 static_assert(sizeof(LogRecord) == 8 && std::is_trivially_copyable_v<LogRecord>);
+
+// --- Questions to the server, metrics and readiness
+
+enum class AskKind : std::uint32_t {
+  kNewFamily = 0,    // option: MetricKind; name, text: its help. Answered with the family's handle
+  kNewMetric = 1,    // handle: the family; pairs: labels; numbers: buckets. Answered with the metric's handle
+  kMetricValue = 2,  // handle: the metric. Answered with a double
+  kLoadModel = 3,    // name; text: configuration or empty; pairs: files
+  kUnloadModel = 4,  // name; option 1: with what depends on it
+  kIsModelReady = 5  // name; text: version or empty. Answered with 0 or 1
+};
+
+// The numbers of TRITONSERVER_MetricKind.
+enum class MetricKind : std::uint32_t { kCounter = 0, kGauge = 1, kHistogram = 2 };
+
+// A handle names a family or a metric of this channel; never reused in it.
+struct AskRecord {
+  std::uint32_t kind;    // AskKind
+  std::uint32_t slot;    // the call slot where the caller waits
+  std::uint64_t handle;  // 0 where the kind has none, as the next
+  std::uint32_t option;
+  std::uint32_t pair_count;
+};
+static_assert(sizeof(AskRecord) == 24 && std::is_trivially_copyable_v<AskRecord>);
+
+struct AskAnswerRecord {
+  std::uint32_t failed;  // 1: refused, with `code` and the text that follows
+  std::uint32_t code;
+  std::uint64_t bits;  // the handle, the double or the truth value
+};
+static_assert(sizeof(AskAnswerRecord) == 16 && std::is_trivially_copyable_v<AskAnswerRecord>);
+
+// A kMetricUpdate: `id` is the handle, unused[0] what to do and unused[1] the double.
+enum class MetricUpdate : std::uint64_t {
+  kIncrement = 0,
+  kSet = 1,
+  kObserve = 2,
+  kDeleteMetric = 3,
+  kDeleteFamily = 4,  // and its metrics
+};
+
+// A kReadyAnswer: `id` is the question, unused[0] the answer; a kFailed has a string as its body.
+enum class Readiness : std::uint64_t { kNotReady = 0, kReady = 1, kFailed = 2 };
+
+// Of that string; longer ones are cut where they are sent.
+inline constexpr std::uint64_t kMaxReadyBytes = std::uint64_t{128} << 10;
 
 }  // namespace tpb::ipc

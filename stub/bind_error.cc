@@ -28,6 +28,7 @@ void BindErrors(py::module_& module) {
   // Every Error that a binding throws becomes one; models raise it as well.
   const auto& exception = py::register_local_exception<ipc::Error>(module, "TritonModelException");
   exception.attr("__module__") = module.attr("__module__");
+  module.attr("TritonInferenceException") = exception;  // documentation of models has called it so
 
   py::class_<TritonError, std::shared_ptr<TritonError>> error(module, "TritonError");
   py::enum_<Code> codes(error, "__ErrorCode");

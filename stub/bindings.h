@@ -13,6 +13,9 @@ void BindBls(pybind11::module_& module);
 void BindResponse(pybind11::module_& module);
 void BindBytes(pybind11::module_& module);
 void BindLogger(pybind11::module_& module);
+void BindMemory(pybind11::module_& module);
+void BindMetrics(pybind11::module_& module);
+void BindModelControl(pybind11::module_& module);
 void BindAttachment(pybind11::module_& module);
 
 }  // namespace tpb::stub

@@ -34,7 +34,7 @@ std::shared_ptr<Connection> OpenForChild(const Connection& parent) {
   ipc::SendChild(parent.socket(), servers.get());
   servers.Reset();
   auto welcome = ipc::ReceiveServerHello(own.get(), TPB_VERSION);
-  return std::make_shared<Connection>(std::move(own), std::move(welcome), parent.shared_calls_allowed());
+  return std::make_shared<Connection>(std::move(own), std::move(welcome), &parent);
 }
 
 std::shared_ptr<Line> Lookup() {
@@ -46,14 +46,20 @@ std::shared_ptr<Line> Lookup() {
 
 }  // namespace
 
-Connection::Connection(ipc::UniqueFd socket, ipc::Welcome welcome, std::shared_ptr<SharedFlag> calls_allowed)
+Connection::Connection(ipc::UniqueFd socket, ipc::Welcome welcome, const Connection* parent)
     : socket_(std::move(socket)),
       channel_(ipc::StubChannel::Attach(std::move(welcome))),
       book_(std::make_shared<LeaseBook>(channel_)),
       call_slots_(channel_->calls()),
       cancellation_words_(channel_->cancellations()),
       completions_(channel_->completions()),
-      calls_allowed_(calls_allowed ? std::move(calls_allowed) : std::make_shared<SharedFlag>()) {}
+      calls_allowed_(parent != nullptr ? parent->calls_allowed_ : std::make_shared<SharedFlag>()),
+      control_allowed_(parent != nullptr ? parent->control_allowed_ : std::make_shared<SharedFlag>()) {
+  if (parent != nullptr) {
+    book_->SetLabel(parent->book_->label());
+    model_dir_ = parent->model_dir_;
+  }
+}
 
 Connection::~Connection() {
   if (birthplace_.InForkedChild()) {
@@ -95,6 +101,10 @@ std::shared_ptr<Connection> Connection::Current() {
 }
 
 bool Connection::IsServingHere() noexcept { return served_here != nullptr; }
+std::shared_ptr<Connection> Connection::Inherited() {
+  const auto line = Lookup();
+  return line ? *line : nullptr;
+}
 
 Connection::Serving::Serving(std::shared_ptr<Connection> connection) {
   served_here = served.emplace_back(std::make_shared<Line>(std::move(connection)));

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "ipc/call_slots.h"
@@ -22,8 +24,8 @@ namespace tpb::stub {
 // Shared by the attachment, by calls in flight and by the registry below.
 class Connection {
  public:
-  // `calls_allowed`: of the connection whose forked child this is.
-  Connection(ipc::UniqueFd socket, ipc::Welcome welcome, std::shared_ptr<SharedFlag> calls_allowed = nullptr);
+  // `parent`: whose forked child this is the connection of; null for none.
+  Connection(ipc::UniqueFd socket, ipc::Welcome welcome, const Connection* parent = nullptr);
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   Connection(Connection&&) = delete;
@@ -47,10 +49,15 @@ class Connection {
 
   // Between the end of initialize and the start of finalize, also for children that were forked before.
   [[nodiscard]] bool calls_allowed() const noexcept { return calls_allowed_->is_on(); }
-  [[nodiscard]] const std::shared_ptr<SharedFlag>& shared_calls_allowed() const noexcept {
-    return calls_allowed_;
-  }
   void AllowCalls(bool allowed) noexcept { calls_allowed_->Turn(allowed); }
+
+  // Models may be loaded and unloaded from the start of initialize to that of finalize; children as above.
+  [[nodiscard]] bool control_allowed() const noexcept { return control_allowed_->is_on(); }
+  void AllowControl(bool allowed) noexcept { control_allowed_->Turn(allowed); }
+
+  // The folder of the model's version. With the GIL held.
+  void SetModelDir(std::string folder) { model_dir_ = std::move(folder); }
+  [[nodiscard]] const std::string& model_dir() const noexcept { return model_dir_; }
 
   std::uint64_t NextCallId() noexcept { return next_call_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -65,6 +72,8 @@ class Connection {
 
   // The calling thread serves an instance: while it waits, that executes nothing.
   static bool IsServingHere() noexcept;
+  // The same, but in a forked child that has not called yet it is its parent's, which it may only look at.
+  static std::shared_ptr<Connection> Inherited();
 
   // Says which connection the calling thread serves, for as long as it lives. With the GIL held.
   class Serving {
@@ -86,7 +95,9 @@ class Connection {
   ipc::CancellationWords cancellation_words_;
   ipc::Completions completions_;
   std::atomic<bool> gone_{false};
-  const std::shared_ptr<SharedFlag> calls_allowed_;  // shared with the connections of forked children
+  const std::shared_ptr<SharedFlag> calls_allowed_;    // shared with the connections of forked children
+  const std::shared_ptr<SharedFlag> control_allowed_;  // as well
+  std::string model_dir_;
   std::atomic<std::uint64_t> next_call_{1};
   Orphans orphans_{*this};
 };

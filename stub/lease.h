@@ -48,6 +48,7 @@ class LeaseBook {
 
   // Of the model or instance, for messages.
   void SetLabel(std::string label) { label_ = std::move(label); }
+  [[nodiscard]] const std::string& label() const noexcept { return label_; }
 
   // The model keeps so much, beside `but_for` bytes, that the server may run out of memory for inputs: what
   // comes from now on is better copied than looked at in place. Complains once. With the GIL held.

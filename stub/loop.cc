@@ -102,13 +102,17 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
   const ipc::Load load = ipc::DecodeLoad(body);
   connection_->book()->SetLabel(
       std::string(load.instance_name.empty() ? load.model_name : load.instance_name));
+  connection_->SetModelDir(std::string(load.model_repository) + "/" + std::string(load.model_version));
   std::optional<Error> failure;
   std::string answer;
+  bool has_ready_check = false;
   try {
     if (static_cast<MessageKind>(work.kind) == MessageKind::kAutoComplete) {
       answer = model_.AutoComplete(load);
     } else {
+      connection_->AllowControl(true);
       facts_ = std::make_shared<const ModelFacts>(model_.Initialize(load));
+      has_ready_check = ready_check_.Start(model_.ready_check());
       connection_->AllowCalls(true);
     }
     LeaveInForkedChild();
@@ -128,6 +132,7 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
     reply.max_batch_size = facts_->max_batch_size;
     reply.flags = facts_->decoupled ? ipc::kReplyDecoupled : 0U;
     reply.state_outputs.assign(facts_->state_outputs.begin(), facts_->state_outputs.end());
+    reply.flags |= has_ready_check ? ipc::kReplyHasReadyCheck : 0U;
   }
   Send(work, reply, {});
 }
@@ -194,6 +199,8 @@ py::object Loop::MakeDone(const Batch& batch) const {
 
 void Loop::Finalize(const ipc::Slot& work) {
   connection_->AllowCalls(false);
+  connection_->AllowControl(false);
+  ready_check_.Stop();
   try {
     model_.Finalize();
     LeaveInForkedChild();

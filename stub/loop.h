@@ -13,6 +13,7 @@
 #include "stub/connection.h"
 #include "stub/fork.h"
 #include "stub/model.h"
+#include "stub/ready_check.h"
 #include "stub/requests.h"
 
 namespace tpb::stub {
@@ -21,7 +22,10 @@ class Loop {
  public:
   // `before_end` is called when the model is finalized, before the server learns of it.
   Loop(std::shared_ptr<Connection> connection, std::function<void()> before_end, pybind11::object loader)
-      : connection_(std::move(connection)), before_end_(std::move(before_end)), model_(std::move(loader)) {}
+      : connection_(std::move(connection)),
+        before_end_(std::move(before_end)),
+        model_(std::move(loader)),
+        ready_check_(connection_) {}
 
   // With the GIL held; it is released while there is nothing to do. Returns after the model was finalized.
   // Throws when the server is gone or breaks the protocol, and in a forked child of the model, which must not
@@ -44,6 +48,7 @@ class Loop {
   const std::function<void()> before_end_;
   Model model_;
   std::shared_ptr<const ModelFacts> facts_ = std::make_shared<ModelFacts>();  // shared with requests
+  ReadyCheck ready_check_;  // of the model
   const Birthplace birthplace_;
   ipc::Writer writer_;
 };

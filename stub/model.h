@@ -26,6 +26,9 @@ class Model {
   // Throws Error for a model that asks for what this version does not have.
   ModelFacts Initialize(const ipc::Load& load);
 
+  // What says whether the model is ready: see `ready_check` of the loader. None when it defines no is_ready.
+  [[nodiscard]] pybind11::object ready_check() const { return loader_.attr("ready_check")(model_); }
+
   // What execute returned; throws Error when the model has no execute. A coroutine is awaited, or, of a
   // decoupled model, goes on by itself and None is what it returned: then `done` gets the outcome.
   pybind11::object Execute(const pybind11::object& requests,

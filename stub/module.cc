@@ -23,6 +23,9 @@ PYBIND11_MODULE(_core, module) {
   tpb::stub::BindBls(module);
   tpb::stub::BindBytes(module);
   tpb::stub::BindLogger(module);
+  tpb::stub::BindMemory(module);
+  tpb::stub::BindMetrics(module);
+  tpb::stub::BindModelControl(module);
   tpb::stub::BindAttachment(module);
   pybind11::delattr(module, "__module__");
 }

@@ -1,4 +1,4 @@
-// A call slot, for one call.
+// A call slot, for one question to the server.
 #pragma once
 
 #include <cstdint>

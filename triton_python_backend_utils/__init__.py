@@ -35,10 +35,11 @@ from ._lookup import (
     using_decoupled_model_transaction_policy,
 )
 from ._model_config import ModelConfig
-from ._model_dir import get_model_dir
 
 # Models reach json, np and struct through this module, so they are part of it.
 __all__ = [
+    "TRITONSERVER_MEMORY_CPU",
+    "TRITONSERVER_MEMORY_GPU",
     "TRITONSERVER_REQUEST_FLAG_SEQUENCE_END",
     "TRITONSERVER_REQUEST_FLAG_SEQUENCE_START",
     "TRITONSERVER_REQUEST_RELEASE_ALL",
@@ -48,9 +49,12 @@ __all__ = [
     "InferenceRequest",
     "InferenceResponse",
     "Logger",
+    "MetricFamily",
     "ModelConfig",
+    "PreferredMemory",
     "Tensor",
     "TritonError",
+    "TritonInferenceException",
     "TritonModelException",
     "deserialize_bytes_tensor",
     "get_input_config_by_name",
@@ -58,33 +62,54 @@ __all__ = [
     "get_model_dir",
     "get_output_config_by_name",
     "get_output_tensor_by_name",
+    "is_model_ready",
     "json",
+    "load_model",
     "np",
     "numpy_to_triton_type",
     "serialize_byte_tensor",
     "struct",
     "triton_string_to_numpy",
     "triton_to_numpy_type",
+    "unload_model",
     "using_decoupled_model_transaction_policy",
 ]
 
 _NATIVE = (
+    "TRITONSERVER_MEMORY_CPU",
+    "TRITONSERVER_MEMORY_GPU",
     "InferenceRequest",
     "InferenceResponse",
     "Logger",
+    "MetricFamily",
+    "PreferredMemory",
     "Tensor",
     "TritonError",
+    "TritonInferenceException",
     "TritonModelException",
+    "get_model_dir",
+    "is_model_ready",
+    "load_model",
+    "unload_model",
 )
 
 try:
     from ._core import (
+        TRITONSERVER_MEMORY_CPU,
+        TRITONSERVER_MEMORY_GPU,
         InferenceRequest,
         InferenceResponse,
         Logger,
+        MetricFamily,
+        PreferredMemory,
         Tensor,
         TritonError,
+        TritonInferenceException,
         TritonModelException,
+        get_model_dir,
+        is_model_ready,
+        load_model,
+        unload_model,
     )
 except ModuleNotFoundError as missing:
     if missing.name != f"{__name__}._core":

@@ -84,7 +84,7 @@ def start(request: InferenceRequest, decoupled: bool) -> asyncio.Future[Any]:
     """
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     bell, call, failure = _core._prepare_call(request, decoupled)
-    if call is None:
+    if bell is None or call is None:
         future.set_result(failure)
         return future
     key = bell.key()

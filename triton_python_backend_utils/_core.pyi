@@ -1,8 +1,9 @@
 """The compiled part. Every `str` argument also accepts `bytes`, which are taken as UTF-8."""
 
-from collections.abc import Sequence
+from asyncio import Future
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, overload
 
 import numpy.typing as npt
 from typing_extensions import TypeAlias
@@ -12,6 +13,8 @@ __version__: str
 _Text: TypeAlias = str | bytes
 
 class TritonModelException(Exception): ...
+
+TritonInferenceException = TritonModelException
 
 class _ErrorCode:
     @property
@@ -112,10 +115,31 @@ class InferenceRequest:
         model_version: int = -1,
         flags: int = 0,
         timeout: int = 0,
-        preferred_memory: None = None,
-        trace: None = None,
+        preferred_memory: PreferredMemory | None = None,
+        trace: InferenceTrace | None = None,
         parameters: dict[str, bool | int | str] | None = None,
-    ) -> None: ...
+        priority: int = 0,
+    ) -> None:
+        """A request to another model.
+
+        Args:
+            request_id: shows in the other model's request, and in traces.
+            correlation_id: of the sequence that the request belongs to; 0 or "" for none.
+            inputs: of the other model; which are sent as they are when the call is made.
+            requested_output_names: the outputs to get; none for all.
+            model_name: the other model.
+            model_version: -1 lets the server choose.
+            flags: TRITONSERVER_REQUEST_FLAG_SEQUENCE_START and _END.
+            timeout: microseconds in the other model's queue; 0 for none.
+            preferred_memory: where the outputs should lie; they are always in CPU memory here.
+            trace: `request.trace()` of a request of the batch: the call becomes a part of its trace.
+            parameters: for the other model.
+            priority: in the other model's queue, 1 is the highest; 0 for its default.
+
+        Raises:
+            TritonModelException: an empty input or output name, or parameters of another type.
+            TypeError: None where that is not allowed.
+        """
     def inputs(self) -> list[Tensor]: ...
     def request_id(self) -> str: ...
     def correlation_id(self) -> int | str: ...
@@ -124,7 +148,23 @@ class InferenceRequest:
     def timeout(self) -> int: ...
     def parameters(self) -> str: ...
     def requested_output_names(self) -> set[str]: ...
-    def exec(self, decoupled: bool = False) -> InferenceResponse:
+    def trace(self) -> InferenceTrace: ...
+    def is_cancelled(self) -> bool:
+        """Whether the client has given the request up. False for a request that a model made.
+
+        The first question waits for the server, some ten microseconds; later ones read a word of memory,
+        which follows the client within ten milliseconds.
+        """
+    def get_response_sender(self) -> InferenceResponseSender:
+        """What answers this request instead of what `execute` returns; the same object each time."""
+    def set_release_flags(self, flags: int) -> None:
+        """What the server does with the request when `execute` has returned.
+
+        TRITONSERVER_REQUEST_RELEASE_RESCHEDULE has it given to the model once more, as the next one of its
+        sequence (`sequence_batching.iterative_sequence`); then nothing may be returned for it.
+        """
+    @overload
+    def exec(self, decoupled: Literal[False] = False) -> InferenceResponse:
         """Run this request on another model of the server, and wait for its response.
 
         From `execute` on, until `finalize`; from any thread, and from a forked child of the model. The input
@@ -134,6 +174,66 @@ class InferenceRequest:
         Raises:
             TritonModelException: called before `initialize` has ended, in `finalize`, or without a server.
         """
+    @overload
+    def exec(self, decoupled: Literal[True]) -> ResponseIterator: ...
+    @overload
+    def async_exec(self, decoupled: Literal[False] = False) -> Future[InferenceResponse]:
+        """As `exec`, from a coroutine: await what this returns. No thread waits meanwhile.
+
+        With `decoupled` it is there with the first response. Cancelling the future cancels the call.
+
+        Raises:
+            RuntimeError: no asyncio loop runs on this thread.
+        """
+    @overload
+    def async_exec(self, decoupled: Literal[True]) -> Future[ResponseIterator]: ...
+
+class InferenceTrace:
+    """Which trace a request belongs to; see `InferenceRequest.trace`."""
+
+    def get_context(self) -> str | None:
+        """The OpenTelemetry context as JSON; None when the server traces otherwise, or not this request."""
+
+class InferenceResponseSender:
+    """Answers one request, from any thread, while `execute` runs and after it has returned.
+
+    A request whose sender and own object are dropped before the final flag was sent ends with an error.
+    """
+
+    def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
+        """Hand over a response, the final flag (TRITONSERVER_RESPONSE_COMPLETE_FINAL), or both.
+
+        The tensors go as they are at the call, which returns without waiting for the client; it waits only
+        for room in shared memory.
+
+        Raises:
+            TritonModelException: after the final flag, a second response of a model that is not decoupled,
+                or flags that do not exist.
+        """
+    def is_cancelled(self) -> bool:
+        """As that of the request."""
+
+class ResponseIterator:
+    """The responses of one call; once it has ended, `iter` starts again from the first."""
+
+    def __iter__(self) -> ResponseIterator: ...
+    def __next__(self) -> InferenceResponse: ...
+    def cancel(self) -> None:
+        """Ask the other model to stop. Does nothing after the last response."""
+
+class _Bell:
+    def wait(self) -> bool: ...
+    def key(self) -> int: ...
+
+class _Call:
+    def send(self) -> None: ...
+    def cancel(self) -> None: ...
+    def result(self, decoupled: bool) -> InferenceResponse | ResponseIterator | None: ...
+
+def _prepare_call(
+    request: InferenceRequest, decoupled: bool
+) -> tuple[_Bell, _Call, None] | tuple[None, None, InferenceResponse]: ...
+def _failed_call(request: InferenceRequest, why: str, /) -> InferenceResponse: ...
 
 class InferenceResponse:
     def __init__(
@@ -146,6 +246,118 @@ class InferenceResponse:
     def has_error(self) -> bool: ...
     def error(self) -> TritonError | None: ...
     def parameters(self) -> str: ...
+
+class MemoryType:
+    TRITONSERVER_MEMORY_GPU: ClassVar[MemoryType]
+    TRITONSERVER_MEMORY_CPU: ClassVar[MemoryType]
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    def __int__(self) -> int: ...
+    def __index__(self) -> int: ...
+
+TRITONSERVER_MEMORY_GPU: MemoryType
+TRITONSERVER_MEMORY_CPU: MemoryType
+
+class PreferredMemory:
+    """Where a model would like the outputs of another model that it calls."""
+
+    def __init__(self, preferred_memory_type: MemoryType, preferred_device_id: int = 0) -> None: ...
+
+class SharedMemory:
+    """The memory for what this process sends; the one instance is `shared_memory`."""
+
+    def free_memory(self) -> int:
+        """The bytes that are left of it.
+
+        Raises:
+            TritonModelException: without a server, or in a forked child of a model.
+        """
+
+shared_memory: SharedMemory
+
+class MetricKind:
+    COUNTER: ClassVar[MetricKind]
+    GAUGE: ClassVar[MetricKind]
+    HISTOGRAM: ClassVar[MetricKind]
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> int: ...
+    def __int__(self) -> int: ...
+    def __index__(self) -> int: ...
+
+COUNTER: MetricKind
+GAUGE: MetricKind
+HISTOGRAM: MetricKind
+
+class MetricFamily:
+    """A name on the server's metrics page, with a description and metrics of one kind.
+
+    Models and instances that use the same name and kind share the family; the first description stays. On
+    any thread, from `initialize` to `finalize`. When this object is deleted its metrics are, too.
+
+    Raises:
+        TritonModelException: the server refuses the name, or there is no server.
+    """
+
+    COUNTER: ClassVar[MetricKind]
+    GAUGE: ClassVar[MetricKind]
+    HISTOGRAM: ClassVar[MetricKind]
+    def __init__(self, name: _Text, description: _Text, kind: MetricKind) -> None: ...
+    def Metric(
+        self, labels: Mapping[_Text, _Text] | None = None, buckets: list[float] | None = None
+    ) -> Metric:
+        """A line of the family, or several for a histogram; those of the same labels are one.
+
+        `buckets` are the upper bounds of a histogram's, in rising order; nothing else has them.
+        """
+
+class Metric:
+    """One line of the metrics page, made by `MetricFamily.Metric`, for as long as an object of it lives.
+
+    Updates are on their way to the server when they return, and on the page before the responses of the
+    batch go out.
+
+    Raises:
+        TritonModelException: its kind cannot do that, or the family has been deleted.
+    """
+
+    def increment(self, value: float, /) -> None:
+        """Add to a counter, which takes nothing negative, or a gauge."""
+
+    def set(self, value: float, /) -> None:
+        """Set a gauge."""
+
+    def observe(self, value: float, /) -> None:
+        """Count a value in a histogram."""
+
+    def value(self) -> float:
+        """The value of a counter or gauge, with what other instances have added; asks the server."""
+
+def load_model(model_name: _Text, config: _Text = "", files: Mapping[_Text, bytes] | None = None) -> None:
+    """Load a model of the server's repository, and wait until it is ready to serve.
+
+    `config` is a configuration as JSON, in place of its config.pbtxt. `files` are its files, such as
+    `{"file:1/model.py": content}`, in place of its folder, and need a `config`. From `initialize` on until
+    `finalize` begins, on any thread. The server has to run with --model-control-mode=explicit.
+
+    Raises:
+        TritonModelException: the server refuses, or the model cannot be loaded; the message says why.
+    """
+
+def unload_model(model_name: _Text, unload_dependents: bool = False) -> None:
+    """Unload a model; does not wait for its end. Otherwise as `load_model`."""
+
+def is_model_ready(model_name: _Text, model_version: _Text = "") -> bool:
+    """Say whether a model is ready to serve; without a version: whether any of its versions is.
+
+    When and where as `load_model`; also without explicit control.
+    """
+
+def get_model_dir() -> str:
+    """The folder of this model's version, in which `model.py` lies."""
 
 def encode_bytes(array: npt.NDArray[Any], /) -> bytes:
     """The encoding of an `object` or `S<n>` array as a BYTES tensor."""

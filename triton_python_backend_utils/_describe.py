@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parent
 _OWN_FILES = f"{_PACKAGE}/"
-_CALLERS_OF_MODELS = (str(_PACKAGE / "_model_loader.py"), str(_PACKAGE / "launch" / "stub_main.py"))
+_CALLERS_OF_MODELS = tuple(
+    str(_PACKAGE / file) for file in ("_model_loader.py", "_readiness.py", "launch/stub_main.py")
+)
 _IMPORT_SYSTEM = "<frozen importlib"
 # An error text travels in gRPC metadata, of which clients accept 8 KiB: a RecursionError must fit.
 _DEEPEST, _OUTERMOST = 30, 10

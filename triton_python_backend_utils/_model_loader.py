@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from ._describe import LoadError, describe_exception
 from ._lookup import using_decoupled_model_transaction_policy
 from ._model_config import ModelConfig
-from ._model_dir import set_model_dir
+from ._readiness import ready_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,7 @@ __all__ = [
     "make_args",
     "model_file",
     "read_settings",
+    "ready_check",
 ]
 
 
@@ -91,7 +92,6 @@ def load_model_class(model_file: str, model_dir: str, version: str, backend_dir:
         raise LoadError(f"Model name must end with '.py'. Model name is \"{file.name}\".")
     if not file.is_file():
         raise LoadError(f"Failed to preinitialize Python stub: Python model file not found in '{model_file}'")
-    set_model_dir(str(Path(model_dir) / version))
     shared = _is_shared(model_file, model_dir)
     for folder in (str(file.parent), *([] if shared else [model_dir]), backend_dir):
         if folder not in sys.path:

@@ -47,6 +47,8 @@ def test_what_the_readme_of_an_example_says_works(readme: Path, tmp_path: Path) 
         for line in ask.splitlines():
             command = line.partition("#")[0].strip()
             url = f" --url 127.0.0.1:{grpc if 'grpc' in command else http}"
+            if "--metrics-url" in (folder / command.split()[1]).read_text():
+                url += f" --metrics-url 127.0.0.1:{metrics}"
             client = subprocess.run(
                 ["bash", "-ec", command + url],
                 cwd=folder,

@@ -18,6 +18,18 @@ CLASSES = {
     for node in INTERFACE.body
     if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
 }
+VALUES = {
+    node.target.id
+    for node in INTERFACE.body
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+}
+ALIASES = {
+    target.id: node.value.id
+    for node in INTERFACE.body
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)
+    for target in node.targets
+    if isinstance(target, ast.Name)
+}
 
 
 def public(names: object) -> set[str]:
@@ -37,14 +49,19 @@ def described_members(node: ast.ClassDef) -> set[str]:
 def test_classes_are_the_same() -> None:
     compiled = {name for name, value in vars(_core).items() if isinstance(value, type)}
 
-    assert public(compiled) == set(CLASSES)
+    assert public(compiled) == set(CLASSES) | set(ALIASES)
 
 
-def test_functions_and_modules_are_the_same() -> None:
+def test_functions_and_values_are_the_same() -> None:
     described = {node.name for node in INTERFACE.body if isinstance(node, ast.FunctionDef)}
     compiled = {name for name, value in vars(_core).items() if not isinstance(value, (type, ModuleType))}
 
-    assert public(compiled) == public(described)
+    assert public(compiled) == public(described | VALUES)
+
+
+@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
+def test_an_alias_is_the_class_itself(alias: str, name: str) -> None:
+    assert getattr(_core, alias) is getattr(_core, name)
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))

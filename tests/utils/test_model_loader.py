@@ -242,9 +242,7 @@ def test_the_module_of_a_backend_has_a_plain_name_and_its_own_folder_on_the_path
     (backend / "parts" / "one.py").write_text("value = 7")
     (backend / "model.py").write_text(
         "from parts.one import value\n"
-        "import triton_python_backend_utils as pb_utils\n"
-        "folder = pb_utils.get_model_dir()\n"
-        "class TritonPythonModel: told = __name__, __package__, value, folder"
+        "class TritonPythonModel: told = __name__, __package__, value"
     )
     before = list(sys.path)
 
@@ -252,15 +250,8 @@ def test_the_module_of_a_backend_has_a_plain_name_and_its_own_folder_on_the_path
         str(backend / "model.py"), str(model.parent.parent), "1", "/backends/python"
     )
 
-    assert loaded.told == ("model", "", 7, str(model.parent))  # type: ignore[attr-defined]
+    assert loaded.told == ("model", "", 7)  # type: ignore[attr-defined]
     assert sys.path == [*before, str(backend), "/backends/python"]
-
-
-def test_a_program_without_a_model_has_no_model_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triton_python_backend_utils._model_dir._model_dir", None)
-
-    with pytest.raises(RuntimeError, match="known only to a model that a server has loaded"):
-        pb_utils.get_model_dir()
 
 
 def test_a_model_that_wants_an_environment_is_refused_before_it_is_imported() -> None:

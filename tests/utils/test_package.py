@@ -16,12 +16,21 @@ import triton_python_backend_utils as pb_utils
 
 PACKAGE = Path(pb_utils.__file__).parent
 NATIVE = {
+    "TRITONSERVER_MEMORY_CPU",
+    "TRITONSERVER_MEMORY_GPU",
     "InferenceRequest",
     "InferenceResponse",
     "Logger",
+    "MetricFamily",
+    "PreferredMemory",
     "Tensor",
     "TritonError",
+    "TritonInferenceException",
     "TritonModelException",
+    "get_model_dir",
+    "is_model_ready",
+    "load_model",
+    "unload_model",
 }
 
 
