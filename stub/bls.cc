@@ -40,7 +40,7 @@ auto WithConnection(Work&& work, Failed&& failed) {
   return failed(*failure);
 }
 
-std::uint32_t Blocks() noexcept { return Connection::IsServingHere() ? ipc::kCallBlocks : 0; }
+std::uint32_t Blocks() noexcept { return Connection::IsServingHere() ? std::uint32_t{ipc::kCallBlocks} : 0U; }
 
 }  // namespace
 

@@ -125,7 +125,10 @@ ipc::Request ToRequest(const py::dict& from, Shapes& shapes) {
           .correlation_id = Get<std::uint64_t>(from, "correlation_id"),
           .correlation_is_text = Get<bool>(from, "correlation_is_text"),
           .timeout_us = Get<std::uint64_t>(from, "timeout_us"),
+          .priority = Get<std::uint64_t>(from, "priority"),
+          .response_id = Get<std::uint64_t>(from, "response_id"),
           .flags = Get<std::uint32_t>(from, "flags"),
+          .trace_context = Text(from, "trace_context"),
           .requested_outputs = Each(from, "requested_outputs", View),
           .parameters = ToParameters(from),
           .inputs = ToTensors(from, "inputs", shapes)};
@@ -138,6 +141,9 @@ py::dict FromRequest(const ipc::Request& request) {
   to["correlation_id"] = request.correlation_id;
   to["correlation_is_text"] = request.correlation_is_text;
   to["timeout_us"] = request.timeout_us;
+  to["priority"] = request.priority;
+  to["response_id"] = request.response_id;
+  to["trace_context"] = FromText(request.trace_context);
   to["flags"] = request.flags;
   to["requested_outputs"] = List(request.requested_outputs, FromText);
   to["parameters"] = List(request.parameters, FromParameter);
@@ -237,7 +243,9 @@ py::dict FromReply(const ipc::Reply& message) {
 ipc::Call ToCall(const py::dict& from, Shapes& shapes) {
   return {.model_name = Text(from, "model_name"),
           .model_version = Get<std::int64_t>(from, "model_version"),
+          .parent = Get<std::uint64_t>(from, "parent"),
           .slot = Get<std::uint32_t>(from, "slot"),
+          .flags = Get<std::uint32_t>(from, "flags"),
           .request = ToRequest(Get<py::dict>(from, "request"), shapes)};
 }
 
@@ -245,20 +253,25 @@ py::dict FromCall(const ipc::Call& message) {
   py::dict to;
   to["model_name"] = FromText(message.model_name);
   to["model_version"] = message.model_version;
+  to["parent"] = message.parent;
   to["slot"] = message.slot;
+  to["flags"] = message.flags;
   to["request"] = FromRequest(message.request);
   return to;
 }
 
 ipc::CallAnswer ToCallAnswer(const py::dict& from, Shapes& shapes) {
   return {.leases = Each(from, "leases", ToLease),
-          .response = ToResponse(Get<py::dict>(from, "response"), shapes)};
+          .responses = Each(from, "responses",
+                            [&](py::handle one) { return ToResponse(one.cast<py::dict>(), shapes); }),
+          .last = Get<bool>(from, "last")};
 }
 
 py::dict FromCallAnswer(const ipc::CallAnswer& message) {
   py::dict to;
   to["leases"] = List(message.leases, FromLease);
-  to["response"] = FromResponse(message.response);
+  to["responses"] = List(message.responses, FromResponse);
+  to["last"] = message.last;
   return to;
 }
 

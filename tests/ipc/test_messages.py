@@ -39,7 +39,10 @@ REQUESTS = st.fixed_dictionaries(
         "correlation_id": UINT64,
         "correlation_is_text": st.booleans(),
         "timeout_us": UINT64,
+        "priority": UINT64,
+        "response_id": UINT64,
         "flags": UINT32,
+        "trace_context": TEXT,
         "requested_outputs": st.lists(TEXT, max_size=3),
         "parameters": st.lists(PARAMETERS, max_size=2),
         "inputs": st.lists(TENSORS, max_size=3),
@@ -47,7 +50,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 RESPONSES = st.fixed_dictionaries(
     {
-        "kind": st.integers(0, 2),
+        "kind": st.integers(0, 4),
         "code": CODES,
         "text": TEXT,
         "outputs": st.lists(TENSORS, max_size=3),
@@ -89,9 +92,18 @@ MESSAGES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         }
     ),
     "call": st.fixed_dictionaries(
-        {"model_name": TEXT, "model_version": INT64, "slot": UINT32, "request": REQUESTS}
+        {
+            "model_name": TEXT,
+            "model_version": INT64,
+            "parent": UINT64,
+            "slot": UINT32,
+            "flags": UINT32,
+            "request": REQUESTS,
+        }
     ),
-    "call_answer": st.fixed_dictionaries({"leases": LEASES, "response": RESPONSES}),
+    "call_answer": st.fixed_dictionaries(
+        {"leases": LEASES, "responses": st.lists(RESPONSES, max_size=3), "last": st.booleans()}
+    ),
     "log_line": st.fixed_dictionaries(
         {"level": st.integers(0, 3), "line": UINT32, "file": TEXT, "text": TEXT}
     ),

@@ -37,10 +37,13 @@ import asyncio
 
 
 def read(responses):
-    return [
-        "error: " + one.error().message() if one.has_error() else [t.as_numpy().tolist() for t in one.output_tensors()]
-        for one in responses
-    ]
+    return [one_of(response) for response in responses]
+
+
+def one_of(response):
+    if response.has_error():
+        return "error: " + response.error().message()
+    return [tensor.as_numpy().tolist() for tensor in response.output_tensors()]
 """
 
 

@@ -30,7 +30,7 @@ struct Exchange {
 
   Gathered Gather(Batch& batch, bool has_batch_dimension = false) {
     return tpb::backend::Gather(batch, *channel->arena(), exchange,
-                                {.name = "m_0_0", .has_batch_dimension = has_batch_dimension}, body);
+                                {.name = "m_0_0", .has_batch_dimension = has_batch_dimension}, 100, body);
   }
   [[nodiscard]] tpb::ipc::Execute Message() const { return tpb::ipc::DecodeExecute(body.bytes()); }
   [[nodiscard]] std::string Bytes(const tpb::ipc::Tensor& tensor) const {
@@ -159,7 +159,7 @@ TEST(Gather, GivesEveryBlockBackWhenTheArenaIsFull) {
 
     const std::string message = CHECK_THROWS(
         tpb::ipc::Error,
-        tpb::backend::Gather(batch, *exchange.channel->arena(), leases, {.name = "m"}, exchange.body));
+        tpb::backend::Gather(batch, *exchange.channel->arena(), leases, {.name = "m"}, 1, exchange.body));
 
     CHECK(message.starts_with("Failed to increase the shared memory pool size to"));
   }

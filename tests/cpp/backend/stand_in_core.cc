@@ -40,6 +40,11 @@ TRITONSERVER_Error* TRITONBACKEND_RequestFlags(TRITONBACKEND_Request* /*request*
   *flags = 0;
   return nullptr;
 }
+TRITONSERVER_Error* TRITONBACKEND_RequestTrace(TRITONBACKEND_Request* /*request*/,
+                                               TRITONSERVER_InferenceTrace** trace) {
+  *trace = nullptr;
+  return nullptr;
+}
 TRITONSERVER_Error* TRITONBACKEND_InferenceRequestTimeoutMicroseconds(TRITONBACKEND_Request* /*request*/,
                                                                       uint64_t* timeout) {
   *timeout = 0;

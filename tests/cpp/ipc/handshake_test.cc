@@ -121,13 +121,13 @@ TEST(Handshake, OtherVersionsAreNamedOnBothSides) {
   const Sockets sockets;
   ipc::SendStubHello(sockets.stub.get(), {.package = "0.9", .python = "3.11.7"});
   CHECK_EQ(CHECK_THROWS(ipc::Error, ReceiveStubHello(sockets.server.get(), "1.2.3")),
-           "the stub process has triton-python-backend 0.9 (wire version 2), expected 1.2.3 (wire version "
-           "2): install "
+           "the stub process has triton-python-backend 0.9 (wire version 3), expected 1.2.3 (wire version "
+           "3): install "
            "the same version on both sides");
 
   ipc::SendServerHello(sockets.server.get(), "1.2.3", {}, STDERR_FILENO, STDERR_FILENO, -1);
   CHECK_EQ(CHECK_THROWS(ipc::Error, ReceiveServerHello(sockets.stub.get(), "0.9")),
-           "the server has triton-python-backend 1.2.3 (wire version 2), expected 0.9 (wire version 2): "
+           "the server has triton-python-backend 1.2.3 (wire version 3), expected 0.9 (wire version 3): "
            "install the same "
            "version on both sides");
 }
@@ -144,8 +144,8 @@ TEST(Handshake, AnotherWireVersionIsRefusedThoughThePackageIsTheSame) {
   const std::string at_server = CHECK_THROWS(ipc::Error, ReceiveStubHello(sockets.server.get(), "1.2.3"));
   const std::string at_stub = CHECK_THROWS(ipc::Error, ReceiveServerHello(sockets.stub.get(), "1.2.3"));
 
-  CHECK(at_server.find("1.2.3 (wire version 3), expected 1.2.3 (wire version 2)") != std::string::npos);
-  CHECK(at_stub.find("1.2.3 (wire version 3), expected 1.2.3 (wire version 2)") != std::string::npos);
+  CHECK(at_server.find("1.2.3 (wire version 4), expected 1.2.3 (wire version 3)") != std::string::npos);
+  CHECK(at_stub.find("1.2.3 (wire version 4), expected 1.2.3 (wire version 3)") != std::string::npos);
 }
 
 TEST(Handshake, AVersionWithoutAnEndIsReadNoFurtherThanItsField) {
@@ -205,7 +205,7 @@ TEST(Handshake, AHelloThatIsCutOrTooLongIsRefused) {
   const auto from_server = GoodServerHello();
   SendRaw(sockets.server.get(), from_server, sizeof(from_server) - 1, std::array{2, 2, 2});
   CHECK_EQ(CHECK_THROWS(ProtocolError, ReceiveServerHello(sockets.stub.get(), "1.2.3")),
-           "the server's hello has 207 bytes and 3 descriptors");
+           "the server's hello has 239 bytes and 3 descriptors");
 }
 
 TEST(Handshake, WhatIsNoHelloIsRefused) {

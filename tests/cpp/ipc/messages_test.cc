@@ -93,12 +93,14 @@ ipc::Reply SomeReply() {
 ipc::Call SomeCall() {
   return {.model_name = "another model",
           .model_version = -7,
+          .parent = 77,
           .slot = 1023,
+          .flags = ipc::kCallDecoupled,
           .request = SomeExecute().requests.front()};
 }
 
 ipc::CallAnswer SomeCallAnswer() {
-  return {.leases = SomeExecute().leases, .response = SomeReply().responses.front()};
+  return {.leases = SomeExecute().leases, .responses = SomeReply().responses, .last = false};
 }
 
 ipc::LogLine SomeLogLine() {
@@ -246,9 +248,10 @@ TEST(Messages, CallAnswerComesBack) {
 
   CHECK_EQ(message.leases.size(), 2U);
   CHECK_EQ(message.leases[1].offset, 5U);
-  CHECK_EQ(message.response.kind, ipc::ResponseKind::kTensors);
-  CheckTensor(message.response.outputs.at(0), "OUT");
-  CHECK_EQ(message.response.parameters.at(0).name, "d");
+  CHECK(!message.last);
+  CHECK_EQ(message.responses.at(0).kind, ipc::ResponseKind::kTensors);
+  CheckTensor(message.responses.at(0).outputs.at(0), "OUT");
+  CHECK_EQ(message.responses.at(0).parameters.at(0).name, "d");
 }
 
 TEST(Messages, LogLineComesBack) {
@@ -268,7 +271,7 @@ TEST(Messages, EmptyOnesComeBack) {
   const auto reply = ipc::DecodeReply(Encoded(ipc::Reply{}));
   CHECK(!reply.failed && reply.responses.empty() && reply.kept.empty());
   CHECK_EQ(ipc::DecodeCall(Encoded(ipc::Call{})).model_version, -1);
-  CHECK_EQ(ipc::DecodeCallAnswer(Encoded(ipc::CallAnswer{})).response.kind, ipc::ResponseKind::kNone);
+  CHECK(ipc::DecodeCallAnswer(Encoded(ipc::CallAnswer{})).responses.empty());
   CHECK(ipc::DecodeLogLine(Encoded(ipc::LogLine{})).text.empty());
 }
 
@@ -323,10 +326,11 @@ TEST(Messages, CountsThatLieAreRefusedAtOnce) {
     states.state_count = count;
     CHECK_THROWS(ProtocolError, ipc::DecodeReply(Lie(states, 64)));
     CHECK_THROWS(ProtocolError, ipc::DecodeLoad(Lie(std::uint64_t{count}, 64)));
-    CHECK_THROWS(ProtocolError, ipc::DecodeCallAnswer(Lie(std::uint64_t{count}, 64)));
+    CHECK_THROWS(ProtocolError, ipc::DecodeCallAnswer(Lie(ipc::CallAnswerRecord{count, 1}, 64)));
     ipc::ResponseRecord outputs{};
     outputs.output_count = count;
-    Bytes answer(sizeof(std::uint64_t));  // no leases
+    Bytes answer(sizeof(ipc::CallAnswerRecord) + sizeof(std::uint64_t));  // no leases
+    answer[0] = std::byte{1};                                             // one response
     std::ranges::copy(Lie(outputs, 64), std::back_inserter(answer));
     CHECK_THROWS(ProtocolError, ipc::DecodeCallAnswer(answer));
     ipc::RequestRecord inputs{};
@@ -352,7 +356,7 @@ TEST(Messages, NumbersThatNameNothingAreRefused) {
       {"place 2", changed([](auto& reply) { reply.responses[0].outputs[0].place = ipc::Place{2}; })},
       {"parameter 4",
        changed([](auto& reply) { reply.responses[0].parameters[0].type = ipc::ParameterType{4}; })},
-      {"response 3", changed([](auto& reply) { reply.responses[0].kind = ipc::ResponseKind{3}; })},
+      {"response 5", changed([](auto& reply) { reply.responses[0].kind = ipc::ResponseKind{5}; })},
   };
 
   for (const auto& [what, bytes] : lies) {

@@ -189,7 +189,7 @@ TEST(Call, AnErrorKeepsItsCodeAndTextAndNoBlockOfItsOutputs) {
   caller.CheckNothingLeft();
 }
 
-TEST(Call, OfSeveralResponsesTheLastOneCounts) {
+TEST(Call, OfSeveralResponsesTheFirstOneCounts) {
   Caller caller;
   caller.Send(1, CallOf("m"));
   caller.Handle();
@@ -201,7 +201,7 @@ TEST(Call, OfSeveralResponsesTheLastOneCounts) {
   Release(request);
 
   const Got got = caller.Answer(0, 1);
-  CHECK(got.outputs == std::vector<std::string>{"second"});
+  CHECK(got.outputs == std::vector<std::string>{"first"});
   caller.Release(got);
   caller.CheckNothingLeft();
 }

@@ -92,14 +92,17 @@ Got Caller::Answer(std::uint32_t slot, std::uint64_t id) {
   const auto shared = stub->ServerBytes(posted->offset, posted->size);
   const std::vector<std::byte> body(shared.begin(), shared.end());
   const ipc::CallAnswer answer = ipc::DecodeCallAnswer(body);
-  got.kind = answer.response.kind;
-  got.code = answer.response.code;
-  got.error = answer.response.text;
+  CHECK(answer.last);
+  CHECK_EQ(answer.responses.size(), 1U);
+  const ipc::Response& response = answer.responses.front();
+  got.kind = response.kind;
+  got.code = response.code;
+  got.error = response.text;
   got.leases.push_back(posted->lease);
   for (const auto& lease : answer.leases) {
     got.leases.push_back(lease.lease);
   }
-  for (const auto& output : answer.response.outputs) {
+  for (const auto& output : response.outputs) {
     CHECK_EQ(output.place, ipc::Place::kServerArena);
     std::string bytes;
     for (const auto& lease : answer.leases) {
@@ -110,7 +113,7 @@ Got Caller::Answer(std::uint32_t slot, std::uint64_t id) {
     }
     got.outputs.push_back(bytes);
   }
-  for (const auto& parameter : answer.response.parameters) {
+  for (const auto& parameter : response.parameters) {
     got.parameters.emplace_back(parameter.name);
   }
   return got;

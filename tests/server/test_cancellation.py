@@ -1,0 +1,103 @@
+"""Requests that their clients give up: is_cancelled of requests and of senders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from serving.client import Client
+from serving.decoupled import CONFIG, ints, model_of
+from serving.repository import identity_config
+from serving.server import TritonServer
+from serving.stream import Stream
+from serving.types import Load
+from serving.waiting import wait_until
+
+WATCHING = """
+def execute(self, requests):
+    for request in requests:
+        open(FOLDER + "/began", "w").close()
+        asked = ASKED
+        polls = 0
+        while not asked.is_cancelled() and polls < 20000:
+            polls += 1
+            time.sleep(0.001)
+        open(FOLDER + f"/{asked.is_cancelled()}", "w").close()
+        ANSWER
+"""
+
+
+@pytest.mark.parametrize("asked", ["request", "request.get_response_sender()"])
+def test_a_request_that_is_cancelled_while_it_runs(
+    load: Load, server: TritonServer, tmp_path: Path, asked: str
+) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    body = WATCHING.replace("FOLDER", repr(str(folder))).replace("ASKED", asked)
+    model = load(
+        model_of(body.replace("ANSWER", "pass")) + "        return [response(1) for _ in requests]\n",
+        identity_config("INT32"),
+    )
+    with Client(server, "grpc") as client:
+        call = client.raw.async_infer(model, client.tensors(ints(1)), callback=lambda result, error: None)
+        wait_until("it to begin", lambda: (folder / "began").exists())
+        assert not (folder / "True").exists()
+        call.cancel()
+        wait_until("it to notice", lambda: (folder / "True").exists())
+
+
+def test_a_stream_that_is_closed(load: Load, server: TritonServer, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    model = load(
+        model_of(
+            WATCHING.replace("FOLDER", repr(str(folder)))
+            .replace("ASKED", "request.get_response_sender()")
+            .replace("ANSWER", "asked.send(flags=FINAL)")
+        ),
+        CONFIG,
+    )
+    stream = Stream(server)
+    stream.send(model, ints(1))
+    wait_until("it to begin", lambda: (folder / "began").exists())
+    stream.close(cancel=True)
+    wait_until("it to notice", lambda: (folder / "True").exists())
+
+
+def test_nobody_cancels(load: Load, client: Client) -> None:
+    """Also of a request that a model made, of which the question makes no sense."""
+    model = load(
+        model_of("""
+        def execute(self, requests):
+            own = pb_utils.InferenceRequest(inputs=[], requested_output_names=[], model_name="m")
+            answers = []
+            for request in requests:
+                sender = request.get_response_sender()
+                said = [request.is_cancelled(), sender.is_cancelled(), own.is_cancelled()]
+                answers.append(response(*map(int, said)))
+            return answers
+        """),
+        identity_config("INT32"),
+    )
+    for _ in range(3):
+        assert client.infer(model, ints(1))["OUT"].tolist() == [0, 0, 0]
+
+
+def test_a_sender_that_has_ended_still_answers_the_question(load: Load, stream: Stream) -> None:
+    model = load(
+        model_of("""
+        def initialize(self, args):
+            self.old = []
+
+        def execute(self, requests):
+            for request in requests:
+                sender = request.get_response_sender()
+                sender.is_cancelled()
+                sender.send(response(sum(one.is_cancelled() for one in self.old)), FINAL)
+                self.old.append(sender)
+        """),
+        CONFIG,
+    )
+    for _ in range(20):
+        (only,) = stream.ask(model, ints())
+        assert only.outputs["OUT"].tolist() == [0]
