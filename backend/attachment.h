@@ -75,6 +75,12 @@ class Attachment {
   [[nodiscard]] ipc::Arena& arena() const noexcept { return conversation_->arena(); }
   Leases& leases() noexcept { return conversation_->leases(); }
   Responders& responders() noexcept { return conversation_->responders(); }
+  // It now serves an instance of `model`, which other models may wait for.
+  void SetModel(const std::string& model) {
+    if (options_.gateway) {
+      options_.gateway->SetModel(model);
+    }
+  }
   MemoryWatch& memory_watch() noexcept { return memory_watch_; }
 
   // What the outputs of an Answer name, until Settle().

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/bls/waits.h"
 #include "backend/control/model_control.h"
 #include "backend/directories.h"
 #include "backend/memory_gauges.h"
@@ -32,6 +33,7 @@ class Backend {
     return memory_gauge_families_;
   }
 
+  [[nodiscard]] const std::shared_ptr<bls::Waits>& waits() const noexcept { return waits_; }
   control::ModelControl& model_control() noexcept { return model_control_; }
 
   // Looked for once, when the first model asks; a failure is not remembered.
@@ -49,6 +51,7 @@ class Backend {
   const std::shared_ptr<ipc::Budget> memory_budget_;  // shared by all stubs
   const MemoryGaugeFamilies memory_gauge_families_;
   Spawner spawner_;
+  const std::shared_ptr<bls::Waits> waits_ = std::make_shared<bls::Waits>();  // shared by all stubs
   control::ModelControl model_control_;
 };
 

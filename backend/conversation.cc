@@ -164,6 +164,13 @@ void Conversation::Wake() noexcept {
   ready_check_.Wake();
 }
 
+void Conversation::LookForCancelled() noexcept {
+  responders_.LookForCancelled();
+  if (calls_.AnyOfBatch() && responders_.BatchIsCancelled()) {
+    calls_.CancelThoseOfBatch();  // again and again, which does no harm
+  }
+}
+
 void Conversation::Close() noexcept {
   calls_.CancelAll();
   responders_.FailAll();

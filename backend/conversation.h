@@ -67,6 +67,10 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   // `gone` may have been set: AwaitEvents looks again.
   void Wake() noexcept;
 
+  // Looks after what may have been cancelled, while there is something; core has no event for that.
+  [[nodiscard]] bool MayBeCancelled() noexcept { return responders_.IsWatching() || calls_.AnyOfBatch(); }
+  void LookForCancelled() noexcept;
+
   // Nobody listens on the other side any more: no further calls, those in flight are cancelled, and whoever
   // still waits for responses gets an error.
   void Close() noexcept;

@@ -23,6 +23,7 @@ Instance::Instance(Model& model, TRITONBACKEND_ModelInstance* instance)
       facts_{.name = Name(instance)},
       attachment_(model.Attach(facts_.name)) {
   Initialize();
+  attachment_->SetModel(model.name());
   attachment_->memory_watch().ShowTo(model.NewMemoryGauges(facts_.name), facts_.name);
 }
 

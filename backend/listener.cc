@@ -103,18 +103,17 @@ int Listener::Patience() const {
   if (stub_.process.pidfd() < 0) {
     at_most(kLookAgainMs);
   }
-  if (conversation_->responders().IsWatching()) {
+  if (conversation_->MayBeCancelled()) {
     at_most(kLookForCancelledMs);
   }
   return patience;
 }
 
-// Core has no event for a cancellation.
 void Listener::LookForCancelled() noexcept {
   const auto now = ipc::Deadline::Clock::now();
   if (now - looked_for_cancelled_ >= std::chrono::milliseconds(kLookForCancelledMs)) {
     looked_for_cancelled_ = now;
-    conversation_->responders().LookForCancelled();
+    conversation_->LookForCancelled();
   }
 }
 

@@ -112,7 +112,7 @@ std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::stri
        .label = label,
        .complain =
            [](const std::string& complaint) { Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, complaint); },
-       .gateway = std::make_shared<bls::Gateway>(server_),
+       .gateway = std::make_shared<bls::Gateway>(server_, backend_.waits()),
        .model_control = &backend_.model_control()});
 }
 

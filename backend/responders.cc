@@ -1,5 +1,6 @@
 #include "backend/responders.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "backend/triton_error.h"
@@ -94,6 +95,18 @@ void Responders::Watch(std::uint64_t id, std::uint64_t word) {
   if (responder && !cancelled) {
     watched_.insert_or_assign(id, Watched{.responder = std::move(responder), .word = word});
   }
+}
+
+bool Responders::BatchIsCancelled() noexcept {
+  const std::scoped_lock lock(mutex_);
+  return batch_ != nullptr && std::ranges::all_of(batch_->items(), [](const Batch::Item& item) {
+           bool cancelled = item.answered;
+           if (!cancelled) {
+             LogFailure(triton::Api().TRITONBACKEND_RequestIsCancelled(item.request, &cancelled),
+                        "Unable to ask whether a request was cancelled");
+           }
+           return cancelled;
+         });
 }
 
 void Responders::LookForCancelled() noexcept {

@@ -47,6 +47,9 @@ class Responders {
   // for a word that does not exist.
   void Watch(std::uint64_t id, std::uint64_t word);
 
+  // Every request of the batch that the stub works on, and there is one, was cancelled.
+  [[nodiscard]] bool BatchIsCancelled() noexcept;
+
   // Looks after what is watched.
   void LookForCancelled() noexcept;
   [[nodiscard]] bool IsWatching() const noexcept { return !watched_.empty(); }

@@ -55,7 +55,7 @@ std::optional<bool> CancellationWords::Read(std::uint32_t word, std::uint64_t id
 }
 
 bool CancellationWords::Await(std::uint32_t index, std::uint64_t id, const std::function<bool()>& gone) {
-  CancellationWord& word = words_[index];
+  const CancellationWord& word = words_[index];
   while (true) {
     const std::uint32_t seen = word.load(std::memory_order_acquire);
     if (const auto said = Read(index, id)) {

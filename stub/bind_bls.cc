@@ -37,7 +37,7 @@ class Bell {
 
 // (bell, call, None), or (None, None, response) for a call that cannot be.
 py::tuple Prepare(const InferenceRequest& request, bool decoupled) {
-  Prepared prepared = PrepareInference(request, decoupled);
+  const Prepared prepared = PrepareInference(request, decoupled);
   if (!prepared.call) {
     return py::make_tuple(py::none(), py::none(), prepared.failure);
   }

@@ -69,7 +69,7 @@ std::shared_ptr<InferenceResponse> RunInference(const InferenceRequest& request)
 std::shared_ptr<ResponseIterator> StreamInference(const InferenceRequest& request) {
   return WithConnection(
       [&](const std::shared_ptr<Connection>& connection) {
-        auto call = std::make_shared<PendingCall>(request, connection, ipc::kCallDecoupled | Blocks());
+        auto call = std::make_shared<PendingCall>(request, connection, ipc::kCallDecoupled);
         call->Send();
         return std::make_shared<ResponseIterator>(std::move(call));
       },

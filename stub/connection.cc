@@ -56,6 +56,7 @@ Connection::Connection(ipc::UniqueFd socket, ipc::Welcome welcome, const Connect
       calls_allowed_(parent != nullptr ? parent->calls_allowed_ : std::make_shared<SharedFlag>()),
       control_allowed_(parent != nullptr ? parent->control_allowed_ : std::make_shared<SharedFlag>()) {
   if (parent != nullptr) {
+    of_child_ = true;
     book_->SetLabel(parent->book_->label());
     model_dir_ = parent->model_dir_;
   }
@@ -100,7 +101,10 @@ std::shared_ptr<Connection> Connection::Current() {
   return *line;
 }
 
-bool Connection::IsServingHere() noexcept { return served_here != nullptr; }
+bool Connection::IsServingHere() noexcept {
+  return served_here && !(*served_here)->of_child_ && !(*served_here)->InForkedChild();
+}
+
 std::shared_ptr<Connection> Connection::Inherited() {
   const auto line = Lookup();
   return line ? *line : nullptr;

@@ -70,7 +70,7 @@ class Connection {
   // opened when it is first asked for. With the GIL held. Throws Error when the server refuses.
   static std::shared_ptr<Connection> Current();
 
-  // The calling thread serves an instance: while it waits, that executes nothing.
+  // The calling thread serves an instance: while it waits, that executes nothing. Never in a forked child.
   static bool IsServingHere() noexcept;
   // The same, but in a forked child that has not called yet it is its parent's, which it may only look at.
   static std::shared_ptr<Connection> Inherited();
@@ -94,6 +94,7 @@ class Connection {
   ipc::CallSlots call_slots_;
   ipc::CancellationWords cancellation_words_;
   ipc::Completions completions_;
+  bool of_child_ = false;  // of a forked child
   std::atomic<bool> gone_{false};
   const std::shared_ptr<SharedFlag> calls_allowed_;    // shared with the connections of forked children
   const std::shared_ptr<SharedFlag> control_allowed_;  // as well

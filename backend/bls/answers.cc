@@ -65,7 +65,7 @@ bool Answers::Post(const std::function<void()>& before_last) noexcept {
 bool Answers::PostNext(const std::function<void()>& before_last) noexcept {
   const std::size_t count = std::min(waiting_.size(), kAtOnce);
   const bool last = ended_ && count == waiting_.size();
-  ipc::Posted posted = Write(count, last);
+  const ipc::Posted posted = Write(count, last);
   if (posted.no_room && !last) {
     no_room_ = posted.wanted;
     DropWaiting();

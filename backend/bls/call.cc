@@ -59,6 +59,7 @@ Call::Call(std::shared_ptr<Conversation> conversation, std::shared_ptr<Gateway> 
       slot_(message.slot),
       model_(message.model_name),
       decoupled_((message.flags & ipc::kCallDecoupled) != 0),
+      of_batch_((message.flags & ipc::kCallBlocks) != 0),
       buffers_(conversation_->arena()),
       answers_(*conversation_, id, message.slot, (message.flags & ipc::kCallRings) != 0) {}
 
@@ -66,8 +67,13 @@ void Call::Start(const ipc::Call& message) {
   gateway_->Enter();
   try {
     gateway_->CheckModel(model_, message.model_version, decoupled_);
+    if (of_batch_) {
+      gateway_->BeginWait(model_);
+      blocks_ = true;
+    }
     Submit(message);
   } catch (const ipc::ProtocolError&) {
+    EndWait();
     gateway_->Leave();
     throw;
   } catch (const ipc::Error& error) {
@@ -80,7 +86,7 @@ void Call::Start(const ipc::Call& message) {
 void Call::Refuse(ipc::Code code, const std::string& why) noexcept {
   {
     const std::scoped_lock lock(mutex_);
-    AddError(code, "Model " + model_ + " - Error when running inference: " + why);
+    AddRunningError(code, why);
   }
   Finish();
 }
@@ -224,18 +230,27 @@ void Call::Take(TRITONSERVER_InferenceResponse* response, bool final) noexcept {
 // The caller is so far behind that it gets an error and no more.
 void Call::TooMany() noexcept {
   answers_.DropWaiting();
-  AddError(ipc::Code::kUnavailable, "Model " + model_ +
-                                        " - Error when running inference: it answers faster than the caller "
-                                        "reads, and too many responses wait: the call was cancelled.");
+  AddRunningError(ipc::Code::kUnavailable,
+                  "it answers faster than the caller reads, and too many responses wait: the call was "
+                  "cancelled.");
   answers_.Close();
   CancelLocked();
 }
 
-void Call::AddError(ipc::Code code, const std::string& text) noexcept {
+void Call::AddRunningError(ipc::Code code, std::string_view why) noexcept {
   try {
-    answers_.Add(ErrorResponse(code, text));
+    answers_.Add(
+        ErrorResponse(code, "Model " + model_ + " - Error when running inference: " + std::string(why)));
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
     // Out of memory: the caller gets an answer without a response.
+  }
+}
+
+void Call::AddError(ipc::Code code, std::string_view text) noexcept {
+  try {
+    answers_.Add(ErrorResponse(code, std::string(text)));
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    // As above.
   }
 }
 
@@ -248,7 +263,7 @@ void Call::CountDown() noexcept {
 // Core has done with the call. The stub may use all memory that the last answer does not name when it is
 // there: what core got is given up before.
 void Call::Finish() noexcept {
-  const auto self = shared_from_this();
+  const auto self = weak_from_this().lock();  // to the end of this function
   self_.reset();
   {
     const std::scoped_lock lock(mutex_);
@@ -266,7 +281,14 @@ void Call::Finish() noexcept {
       calls_.Ended(id_);  // nobody takes the rest
     }
   }
+  EndWait();
   gateway_->Leave();
+}
+
+void Call::EndWait() noexcept {
+  if (std::exchange(blocks_, false)) {
+    gateway_->EndWait();
+  }
 }
 
 // With the mutex held.

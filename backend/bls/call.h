@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/bls/answers.h"
@@ -50,6 +51,9 @@ class Call : public std::enable_shared_from_this<Call> {
 
   [[nodiscard]] std::uint32_t slot() const noexcept { return slot_; }
 
+  // The batch that the stub works on waits for this.
+  [[nodiscard]] bool is_of_batch() const noexcept { return of_batch_; }
+
  private:
   void Submit(const ipc::Call& message);
   void Describe(const ipc::Request& request);
@@ -59,9 +63,11 @@ class Call : public std::enable_shared_from_this<Call> {
   void Take(TRITONSERVER_InferenceResponse* response, bool final) noexcept;
   void CancelLocked() noexcept;
   void TooMany() noexcept;
-  void AddError(ipc::Code code, const std::string& text) noexcept;
+  void AddRunningError(ipc::Code code, std::string_view why) noexcept;
+  void AddError(ipc::Code code, std::string_view text) noexcept;
   void CountDown() noexcept;
   void Finish() noexcept;
+  void EndWait() noexcept;
   void Post() noexcept;
 
   const std::shared_ptr<Conversation> conversation_;  // shared with the attachment and its service thread
@@ -71,6 +77,8 @@ class Call : public std::enable_shared_from_this<Call> {
   const std::uint32_t slot_;
   const std::string model_;
   const bool decoupled_;
+  const bool of_batch_;
+  bool blocks_ = false;  // the caller's instance executes nothing else meanwhile
   OutputBuffers buffers_;
   std::vector<std::vector<std::byte>> copies_;  // of inputs that core parses
   std::atomic<int> open_{2};                    // the last response and the release of the request

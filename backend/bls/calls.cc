@@ -1,5 +1,6 @@
 #include "backend/bls/calls.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -77,6 +78,26 @@ bool Calls::Cancel(std::uint64_t id, bool abandoned) noexcept {
     call->Cancel();
   }
   return true;
+}
+
+bool Calls::AnyOfBatch() noexcept {
+  const std::scoped_lock lock(mutex_);
+  return std::ranges::any_of(calls_, [](const auto& call) { return call.second->is_of_batch(); });
+}
+
+void Calls::CancelThoseOfBatch() noexcept {
+  std::vector<std::shared_ptr<Call>> calls;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (const auto& [id, call] : calls_) {
+      if (call->is_of_batch()) {
+        calls.push_back(call);
+      }
+    }
+  }
+  for (const auto& call : calls) {
+    call->Cancel();
+  }
 }
 
 bool Calls::closed() noexcept {

@@ -28,6 +28,10 @@ class Calls {
   bool Taken(std::uint64_t id) noexcept;
   bool Cancel(std::uint64_t id, bool abandoned) noexcept;
 
+  // Those that the batch at hand waits for, when its clients have given it up.
+  [[nodiscard]] bool AnyOfBatch() noexcept;
+  void CancelThoseOfBatch() noexcept;
+
   // No more calls from here on; those in flight are given up.
   void CancelAll() noexcept;
   bool closed() noexcept;

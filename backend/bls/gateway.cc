@@ -1,15 +1,18 @@
 #include "backend/bls/gateway.h"
 
 #include <chrono>
+#include <utility>
 
 #include "backend/bls/output_buffers.h"
 #include "backend/triton_error.h"
 
 namespace tpb::backend::bls {
 
-Gateway::Gateway(TRITONSERVER_Server* server) : server_(server), allocator_(OutputBuffers::NewAllocator()) {}
+Gateway::Gateway(TRITONSERVER_Server* server, std::shared_ptr<Waits> waits)
+    : server_(server), allocator_(OutputBuffers::NewAllocator()), waits_(std::move(waits)) {}
 
 Gateway::~Gateway() {
+  waits_->Remove(this);
   LogFailure(triton::Api().TRITONSERVER_ResponseAllocatorDelete(allocator_), "Unable to delete an allocator");
 }
 
@@ -33,6 +36,16 @@ void Gateway::CheckModel(const std::string& name, std::int64_t version, bool dec
                          " is using the decoupled. The current BLS request call doesn't support models using "
                          "the decoupled transaction policy. Please use 'decoupled=True' argument to the "
                          "'exec' or 'async_exec' calls for decoupled models.'");
+  }
+}
+
+void Gateway::BeginWait(const std::string& model) const {
+  if (const auto way = waits_->Enter(this, model)) {
+    throw ipc::Error(
+        ipc::Code::kUnavailable,
+        "this call can only wait for itself: " + *way +
+            ", and no instance on the way is free. Raise the count of one of these models in its "
+            "instance_group, or make one of the calls without waiting for it in execute()");
   }
 }
 

@@ -3,9 +3,11 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 
+#include "backend/bls/waits.h"
 #include "ipc/deadline.h"
 #include "triton_c_api/types.h"
 
@@ -14,7 +16,7 @@ namespace tpb::backend::bls {
 // One per attached stub, whose conversations share it with every call through it.
 class Gateway {
  public:
-  explicit Gateway(TRITONSERVER_Server* server);
+  Gateway(TRITONSERVER_Server* server, std::shared_ptr<Waits> waits);
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;
   Gateway(Gateway&&) = delete;
@@ -28,6 +30,14 @@ class Gateway {
   // answers each request once.
   void CheckModel(const std::string& name, std::int64_t version, bool decoupled) const;
 
+  // The stub serves an instance of `model` from here on.
+  void SetModel(const std::string& model) { waits_->Add(this, model); }
+
+  // The thread that executes batches waits for `model`, until EndWait(). Throws ipc::Error, and then it does
+  // not, when no answer could ever come.
+  void BeginWait(const std::string& model) const;
+  void EndWait() const noexcept { waits_->Leave(this); }
+
   // Calls that core works on; any thread.
   void Enter() noexcept;
   void Leave() noexcept;
@@ -36,6 +46,7 @@ class Gateway {
  private:
   TRITONSERVER_Server* const server_;
   TRITONSERVER_ResponseAllocator* const allocator_;
+  const std::shared_ptr<Waits> waits_;  // shared by all stubs
   std::mutex mutex_;
   std::condition_variable none_left_;
   std::uint64_t calls_ = 0;  // under mutex_

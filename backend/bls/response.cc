@@ -84,6 +84,7 @@ Taken ReadResponse(TRITONSERVER_InferenceResponse* response, OutputBuffers& buff
   }
   Check(api.TRITONSERVER_InferenceResponseOutputCount(response, &count));
   std::vector<Output> outputs;
+  outputs.reserve(count);
   for (std::uint32_t i = 0; i < count; ++i) {
     outputs.push_back(ReadOutput(response, i, buffers));
   }

@@ -140,14 +140,6 @@ def test_the_right_values_of_force_cpu_load(load: Load, http: Client, value: str
     assert http.infer(model, ONE)["OUT"].tolist() == [1]
 
 
-def test_a_decoupled_model_is_refused(http: Client, repository: Path, model_name: str) -> None:
-    text = config(*TENSORS, more="model_transaction_policy { decoupled: true }")
-    error = load_error(http, repository, model_name, GOOD, text)
-    assert error.startswith("Unsupported: ")
-    assert f"'{model_name}'" in error
-    assert "decoupled" in error
-
-
 def test_a_model_file_that_is_no_python_file(http: Client, repository: Path, model_name: str) -> None:
     write_model(repository, model_name, GOOD, filename="foo.txt", config=None)
     error = load_error(

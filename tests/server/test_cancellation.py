@@ -64,6 +64,35 @@ def test_a_stream_that_is_closed(load: Load, server: TritonServer, tmp_path: Pat
     wait_until("it to notice", lambda: (folder / "True").exists())
 
 
+def test_a_call_that_a_cancelled_request_waits_for_is_cancelled(
+    load: Load, server: TritonServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    body = WATCHING.replace("FOLDER", repr(str(folder))).replace("ASKED", "request").replace("ANSWER", "pass")
+    child = load(
+        model_of(body) + "        return [response(1) for _ in requests]\n", identity_config("INT32")
+    )
+    model = load(
+        model_of(f"""
+        def execute(self, requests):
+            answers = []
+            for request in requests:
+                call = pb_utils.InferenceRequest(
+                    inputs=request.inputs(), requested_output_names=["OUT"], model_name="{child}"
+                )
+                answers.append(call.exec())
+            return answers
+        """),
+        identity_config("INT32"),
+    )
+    with Client(server, "grpc") as client:
+        call = client.raw.async_infer(model, client.tensors(ints(1)), callback=lambda result, error: None)
+        wait_until("the other model to begin", lambda: (folder / "began").exists())
+        call.cancel()
+        wait_until("the other model to notice", lambda: (folder / "True").exists())
+
+
 def test_nobody_cancels(load: Load, client: Client) -> None:
     """Also of a request that a model made, of which the question makes no sense."""
     model = load(

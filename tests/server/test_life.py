@@ -120,8 +120,9 @@ def test_finalize_is_called_when_a_new_version_of_the_model_takes_over(
     write_model(repository, model, FINALIZING.replace('"executed"', '"the new one"'), config(*TENSORS))
     http.load(model)
     assert http.error(model, ONE) == "the new one"
-    wait_until("the end of the old one", lambda: (repository / model / "notes").exists())
-    assert (repository / model / "notes").read_text() == "finalized\n"
+    notes = repository / model / "notes"
+    wait_until("the end of the old one", lambda: notes.exists() and notes.read_text())
+    assert notes.read_text() == "finalized\n"
 
 
 @pytest.mark.parametrize("raised", ["ValueError('from finalize')", "SystemExit(3)", "KeyboardInterrupt()"])

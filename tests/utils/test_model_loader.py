@@ -241,8 +241,7 @@ def test_the_module_of_a_backend_has_a_plain_name_and_its_own_folder_on_the_path
     (backend / "parts").mkdir(parents=True)
     (backend / "parts" / "one.py").write_text("value = 7")
     (backend / "model.py").write_text(
-        "from parts.one import value\n"
-        "class TritonPythonModel: told = __name__, __package__, value"
+        "from parts.one import value\nclass TritonPythonModel: told = __name__, __package__, value"
     )
     before = list(sys.path)
 

@@ -27,7 +27,8 @@ std::string Text(std::span<const std::byte> bytes) {
 Caller::Caller(bool with_gateway) {
   Models::Get().Reset();
   if (with_gateway) {
-    gateway = std::make_shared<tpb::backend::bls::Gateway>(nullptr);
+    gateway =
+        std::make_shared<tpb::backend::bls::Gateway>(nullptr, std::make_shared<tpb::backend::bls::Waits>());
   }
   conversation = Conversation::Create(
       {.region_name = "tpb-test-bls", .max_bytes = kRegion, .label = "caller_0", .gateway = gateway});
