@@ -1,11 +1,13 @@
 """Serves the examples through `triton-python serve` and runs their clients over HTTP and gRPC.
 
-`make demo` runs this. Usage: `python run_demo.py [EXAMPLE...]`, all of them by default. Everything it writes
-lies in one temporary folder, which it removes.
+`make demo` runs this. Usage: `python run_demo.py [EXAMPLE...]`, all of them by default. An example whose
+models need a library that is not installed is skipped. Everything it writes lies in one temporary folder,
+which it removes.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -43,6 +45,8 @@ class Example:
     models: Mapping[str, str] = field(default_factory=dict)
     """If not the one of its own name: name -> the start of its files' names."""
     asks_metrics: bool = False  # its client also reads the metrics page
+    protocols: tuple[str, ...] = PROTOCOLS  # a client of only one has no option for it
+    library: str = ""  # that its models import; nothing else than the demo's own when empty
 
     def file(self, name: str) -> Path:
         return EXAMPLES / self.folder / f"{self.kind}{name}"
@@ -58,6 +62,27 @@ DEMOS = {
     "digits": Example("digits", "PASS: digits"),
     "custom_metrics": Example("custom_metrics", "PASS: custom_metrics", asks_metrics=True),
     "bls_sync": Example("bls", "PASS: BLS Sync", kind="sync_", needs=("add_sub",)),
+    "bls_async": Example("bls", "PASS: BLS Async", kind="async_", needs=("add_sub", "pytorch")),
+    "repeat_int32": Example("decoupled", "PASS: repeat_int32", kind="repeat_", protocols=("grpc",)),
+    "square_int32": Example("decoupled", "PASS: square_int32", kind="square_", protocols=("grpc",)),
+    "bls_decoupled_sync": Example(
+        "bls_decoupled", "PASS: BLS Decoupled Sync", kind="sync_", needs=("square_int32",)
+    ),
+    "bls_decoupled_async": Example(
+        "bls_decoupled", "PASS: BLS Decoupled Async", kind="async_", needs=("square_int32",)
+    ),
+    "resnet50": Example("instance_kind", "PASS: instance_kind"),
+    "preprocessing": Example(
+        "preprocessing",
+        "PASS: preprocessing",
+        models={
+            "ensemble_python_resnet50": "ensemble_",
+            "preprocess": "preprocess_",
+            "resnet50_trt": "resnet50_trt_",
+        },
+    ),
+    "pytorch": Example("pytorch", "PASS: pytorch", library="torch"),
+    "jax": Example("jax", "PASS: jax", library="jax"),
 }
 
 
@@ -93,23 +118,27 @@ PORT_NAMES = ("http", "grpc", "metrics")
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(DEMOS)
+    asked = sys.argv[1:] or list(DEMOS)
     # Leave through the `finally` blocks when `make` is told to stop.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="triton-python-demo-") as scratch:
         log = Path(scratch) / "server.log"
         try:
             check_command()
+            names = [name for name in asked if not skipped(name)]
+            if not names:
+                return 0
             repository = lay_out_repository(Path(scratch) / "models", names)
             with serving(repository, log) as ports:
                 for name in names:
-                    for protocol in PROTOCOLS:
+                    for protocol in DEMOS[name].protocols:
                         run_client(name, protocol, ports)
         except DemoError as error:
             show_tail(log)
             print(f"FAIL: {error}", file=sys.stderr)
             return 1
-    print(f"the demo passed: {len(names)} examples over {' and '.join(PROTOCOLS)}")
+    left_out = f", {len(asked) - len(names)} skipped" if names != asked else ""
+    print(f"the demo passed: {len(names)} examples over {' and '.join(PROTOCOLS)}{left_out}")
     return 0
 
 
@@ -121,20 +150,43 @@ def check_command() -> None:
         raise DemoError("there is no Triton server to run; the line above says what to do")
 
 
+def skipped(name: str) -> bool:
+    """Whether a library that the example's models import is not installed; says so."""
+    library = missing_library(name)
+    if library:
+        print(f"SKIP {name}: {library} not installed", flush=True)
+    return bool(library)
+
+
+def missing_library(name: str) -> str:
+    """The first that the models of an example, or those that they call, need and do not find; "" for none."""
+    if name not in DEMOS:
+        raise DemoError(f"there is no example {name!r}; there are {', '.join(DEMOS)}")
+    example = DEMOS[name]
+    if example.library and not installed(example.library):
+        return example.library
+    return next(filter(None, map(missing_library, example.needs)), "")
+
+
+def installed(library: str) -> bool:
+    """A folder without an origin is no library: `jax` here is an example, beside this file."""
+    spec = importlib.util.find_spec(library)
+    return spec is not None and spec.origin is not None
+
+
 def lay_out_repository(repository: Path, names: list[str]) -> Path:
-    """Gives each model the layout that Triton wants: NAME/1/model.py, and NAME/config.pbtxt if it has one."""
+    """Lays each model out as Triton wants: NAME/1/model.py and NAME/config.pbtxt, or one of the two."""
     for name in names:
-        if name not in DEMOS:
-            raise DemoError(f"there is no example {name!r}; there are {', '.join(DEMOS)}")
         lay_out_repository(repository, list(DEMOS[name].needs))
         example = DEMOS[name]
         for model, kind in (example.models or {name: example.kind}).items():
             files = EXAMPLES / example.folder
             version = repository / model / "1"
             version.mkdir(parents=True, exist_ok=True)
-            shutil.copy(files / f"{kind}model.py", version / "model.py")
-            if (files / f"{kind}config.pbtxt").exists():
-                shutil.copy(files / f"{kind}config.pbtxt", version.parent / "config.pbtxt")
+            # One that completes its configuration has no config.pbtxt, an ensemble has nothing else.
+            for file, folder in (("model.py", version), ("config.pbtxt", version.parent)):
+                if (files / f"{kind}{file}").exists():
+                    shutil.copy(files / f"{kind}{file}", folder / file)
     return repository
 
 
@@ -190,7 +242,9 @@ def wait_until_ready(server: subprocess.Popen[bytes], ports: Ports, log: Path) -
 def run_client(name: str, protocol: str, ports: Ports) -> None:
     example = DEMOS[name]
     command = [sys.executable, str(example.file("client.py"))]
-    command += ["--protocol", protocol, "--url", f"127.0.0.1:{getattr(ports, protocol)}"]
+    command += ["--url", f"127.0.0.1:{getattr(ports, protocol)}"]
+    if len(example.protocols) > 1:
+        command += ["--protocol", protocol]
     if example.asks_metrics:
         command += ["--metrics-url", f"127.0.0.1:{ports.metrics}"]
     # gRPC would ask a configured proxy for the loopback address, too.

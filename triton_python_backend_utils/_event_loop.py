@@ -1,4 +1,4 @@
-"""The asyncio loop of a model whose `execute` is `async def`: it runs on a thread of its own, from batch to batch.
+"""The asyncio loop of a model whose `execute` is `async def`: on a thread of its own, from batch to batch.
 
 `_core` asks for it when such a model is loaded, so the first request does not pay for the import of asyncio.
 """

@@ -62,14 +62,14 @@ bool Waits::MayAnswer(const std::string& model, const Stuck& stuck) const {
          !std::ranges::all_of(found->second, [&](const Gateway* gateway) { return stuck.contains(gateway); });
 }
 
-// From one that is stuck: each way on leads to another one, and in the end to one that was passed.
+// From one that is stuck: each model waits for another one, and in the end for one that was passed.
 std::string Waits::Describe(const Gateway* from) const {
-  std::string way = "'" + models_.at(from) + "' waits for '" + waits_for_.at(from) + "'";
-  std::set<const Gateway*> passed{from};
-  const Gateway* at = *instances_.at(waits_for_.at(from)).begin();
-  while (passed.insert(at).second) {
-    way += ", which waits for '" + waits_for_.at(at) + "'";
-    at = *instances_.at(waits_for_.at(at)).begin();
+  std::string model = waits_for_.at(from);
+  std::string way = "'" + models_.at(from) + "' waits for '" + model + "'";
+  std::set<std::string> passed{models_.at(from)};
+  while (passed.insert(model).second) {
+    model = waits_for_.at(*instances_.at(model).begin());
+    way += ", which waits for '" + model + "'";
   }
   return way;
 }

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
 MODEL = "bls_sync"
 DEFAULT_URL = {"http": "localhost:8000", "grpc": "localhost:8001"}
