@@ -48,7 +48,7 @@ class Loop {
   const std::function<void()> before_end_;
   Model model_;
   std::shared_ptr<const ModelFacts> facts_ = std::make_shared<ModelFacts>();  // shared with requests
-  ReadyCheck ready_check_;  // of the model
+  ReadyCheck ready_check_;                                                    // of the model
   const Birthplace birthplace_;
   ipc::Writer writer_;
 };
