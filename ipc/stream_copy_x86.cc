@@ -16,6 +16,9 @@ const bool kCanStream = true;
 
 // SSE2, which every x86-64 has: wider registers made no difference, memory is what is slow.
 void StreamCopy(std::byte* to, const std::byte* from, std::uint64_t size) noexcept {
+  if (size == 0) {
+    return;  // either pointer may be null
+  }
   const std::uint64_t past_line = reinterpret_cast<std::uintptr_t>(to) % kLine;
   const std::uint64_t head = std::min(size, (kLine - past_line) % kLine);
   std::memcpy(to, from, head);
