@@ -1,5 +1,8 @@
 #include "stub/open_call.h"
 
+#include <cstddef>
+#include <new>
+
 #include "ipc/error.h"
 
 namespace tpb::stub {
@@ -10,7 +13,8 @@ OpenCall::OpenCall(Connection& connection)
 OpenCall::~OpenCall() {
   if (connection_.InForkedChild()) {
     // The blocks are the parent's: giving them back would take a mutex that may have been held while forking.
-    new std::vector<ipc::Block>(std::move(blocks_));  // NOLINT(cppcoreguidelines-owning-memory)
+    alignas(std::vector<ipc::Block>) std::byte forgotten[sizeof(blocks_)];
+    new (forgotten) std::vector<ipc::Block>(std::move(blocks_));
     slot_.SetFree(false);
   }
 }

@@ -1,5 +1,6 @@
 #include "ipc/copy.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -29,7 +30,8 @@ void CheckCopy(CopyFunction&& copy, std::size_t size, std::size_t to, std::size_
 
   copy(target.data() + to, source.data() + from, size);
 
-  CHECK_EQ(std::memcmp(target.data() + to, source.data() + from, size), 0);
+  CHECK(std::equal(source.begin() + static_cast<std::ptrdiff_t>(from), source.end(),
+                   target.begin() + static_cast<std::ptrdiff_t>(to)));
   CHECK(to == 0 || target[to - 1] == kUntouched);
   CHECK(target[to + size] == kUntouched);
 }
