@@ -13,7 +13,7 @@ OpenCall::OpenCall(Connection& connection)
 OpenCall::~OpenCall() {
   if (connection_.InForkedChild()) {
     // The blocks are the parent's: giving them back would take a mutex that may have been held while forking.
-    alignas(std::vector<ipc::Block>) std::byte forgotten[sizeof(blocks_)];
+    alignas(std::vector<ipc::Block>) std::byte forgotten[sizeof(std::vector<ipc::Block>)];
     new (forgotten) std::vector<ipc::Block>(std::move(blocks_));
     slot_.SetFree(false);
   }
