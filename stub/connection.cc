@@ -92,6 +92,8 @@ std::shared_ptr<Connection> Connection::Current() {
   if (!line) {
     return nullptr;
   }
+  // A copy, because another thread may replace it meanwhile.
+  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
   if (const auto parents = *line; parents->InForkedChild()) {
     auto fresh = OpenForChild(*parents);
     if (*line == parents) {  // no other thread of the child was faster
