@@ -129,10 +129,10 @@ def test_strings(serve: Serve, client: Client) -> None:
 
 
 def test_an_error_and_its_code(serve: Serve, client: Client) -> None:
-    serve("root")
+    serve("square_root")
 
-    assert out(client, "root", 4, 9) == [2, 3]
-    error = client.failure("root", floats(4, -9))
+    assert out(client, "square_root", 4, 9) == [2, 3]
+    error = client.failure("square_root", floats(4, -9))
     assert error.message() == "IN has negative numbers"
     assert str(error.status()) == {"http": "400", "grpc": "StatusCode.INVALID_ARGUMENT"}[client.protocol]
 
@@ -189,7 +189,7 @@ def test_a_call_of_a_model_that_streams(serve: Serve, client: Client) -> None:
 
 
 def test_calls_from_a_coroutine(serve: Serve, client: Client) -> None:
-    serve("double", "root", "both")
+    serve("double", "square_root", "both")
 
     answer = client.infer("both", floats(4, 9))
     assert answer["DOUBLE"].tolist() == [8, 18]
