@@ -32,11 +32,6 @@ int NewEventfd() {
   return fd;
 }
 
-void Drain(int eventfd) {
-  eventfd_t count = 0;
-  ::eventfd_read(eventfd, &count);
-}
-
 }  // namespace
 
 Listener::Listener(Options options, const Stub& stub, std::shared_ptr<Conversation> conversation)
@@ -75,10 +70,7 @@ void Listener::Run() noexcept {
 void Listener::WatchStub() {
   poller_.Add(stub_.process.pidfd(), [this] { process_ended_ = true; });
   poller_.Add(stub_.socket, [this] { ReadStubSocket(); });
-  poller_.Add(conversation_->channel().eventfd(), [this] {
-    Drain(conversation_->channel().eventfd());
-    stub_.memory.Touch();
-  });
+  poller_.AddDoorbell(conversation_->channel().eventfd(), [this] { stub_.memory.Touch(); });
   poller_.Add(stub_.memory.timerfd(), [this] { stub_.memory.Look(); });
   poller_.Add(stop_.get(), [this] { stopped_ = true; });
   WatchOutput(StubOutput::kStdout);
@@ -256,8 +248,7 @@ void Listener::Admit(ipc::UniqueFd socket) {
 void Listener::WatchChild(int socket, const Child& child) {
   poller_.Add(socket, [this, socket] { ReadChildSocket(socket); });
   poller_.Add(child.pidfd.get(), [this, socket] { Dismiss(socket); });
-  const int eventfd = child.conversation->channel().eventfd();
-  poller_.Add(eventfd, [eventfd] { Drain(eventfd); });
+  poller_.AddDoorbell(child.conversation->channel().eventfd(), [] {});
 }
 
 // Some may have ended without their sockets having had their turn.

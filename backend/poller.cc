@@ -15,12 +15,17 @@ Poller::Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
   }
 }
 
-void Poller::Add(int fd, Handler handler) {
+void Poller::Add(int fd, Handler handler) { Add(fd, EPOLLIN, std::move(handler)); }
+
+// Each write to an eventfd is an edge, whatever it holds by then.
+void Poller::AddDoorbell(int fd, Handler handler) { Add(fd, EPOLLIN | EPOLLET, std::move(handler)); }
+
+void Poller::Add(int fd, std::uint32_t events, Handler handler) {
   if (fd < 0) {
     return;
   }
   epoll_event event{};
-  event.events = EPOLLIN;
+  event.events = events;
   event.data.fd = fd;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
     ipc::ThrowErrno("Unable to watch a stub process", errno);
