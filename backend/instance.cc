@@ -1,5 +1,6 @@
 #include "backend/instance.h"
 
+#include <optional>
 #include <utility>
 
 #include "backend/gather.h"
@@ -111,10 +112,8 @@ void Instance::ProcessOneByOne(Batch& batch) {
 void Instance::Exchange(Batch& batch) {
   ExchangeLeases leases(attachment_->leases());
   Responders& responders = attachment_->responders();
-  if (!responders.has_facts()) {
-    responders.SetFacts({.instance_name = facts_.name, .decoupled = IsDecoupled(), .states = state_outputs_});
-  }
-  const std::uint64_t first_id = responders.Begin(batch);
+  TellResponders();
+  const std::uint64_t first_id = responders.Reserve(batch.items().size());
   const Gathered gathered = Gather(batch, attachment_->arena(), leases, facts_, first_id, body_);
   if (gathered.sent.empty()) {
     return;
@@ -122,9 +121,14 @@ void Instance::Exchange(Batch& batch) {
   if (batch.times().compute_start == 0) {
     batch.times().compute_start = NowNs();
   }
-  const auto answer =
-      attachment_->Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
-  responders.Settle(batch, gathered.sent, answer ? &answer->reply : nullptr);
+  std::optional<Attachment::Answer> answer;
+  {
+    Responders::WithStub with_stub(responders, batch, first_id);
+    answer = attachment_->Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
+    if (answer) {
+      with_stub.KeepOpen(gathered.sent, answer->reply);
+    }
+  }
   batch.times().compute_end = NowNs();
   if (!answer) {
     throw NotHealthy();
@@ -162,8 +166,17 @@ void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc
   }
 }
 
-// As core says; before it serves the model, while warm-up requests run, as the stub does.
-bool Instance::IsDecoupled() const noexcept { return model_.IsDecoupled().value_or(decoupled_); }
+// Whether the model is decoupled is as core says; before core serves it, while warm-up requests run, as the
+// stub does.
+void Instance::TellResponders() {
+  if (responders_know_) {
+    return;
+  }
+  const std::optional<bool> decoupled = model_.IsDecoupled();
+  attachment_->responders().SetFacts(
+      {.instance_name = facts_.name, .decoupled = decoupled.value_or(decoupled_), .states = state_outputs_});
+  responders_know_ = decoupled.has_value();
+}
 
 void Instance::CheckReady() const {
   if (attachment_->gone()) {

@@ -35,7 +35,7 @@ class Instance {
   void Process(Batch& batch);
   void ProcessOneByOne(Batch& batch);
   void Exchange(Batch& batch);
-  [[nodiscard]] bool IsDecoupled() const noexcept;
+  void TellResponders();
   void Answer(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply& reply);
   [[nodiscard]] ipc::Error NotHealthy() const;
 
@@ -44,8 +44,9 @@ class Instance {
   InstanceFacts facts_;
   StateOutputs state_outputs_;
   std::unique_ptr<Attachment> attachment_;
-  ipc::Writer body_;              // of the current message; kept for its memory
-  bool decoupled_ = false;        // as the stub says
+  ipc::Writer body_;        // of the current message; kept for its memory
+  bool decoupled_ = false;  // as the stub says
+  bool responders_know_ = false;
   bool has_ready_check_ = false;  // the model defines is_ready()
   bool told_of_large_batches_ = false;
 };

@@ -51,6 +51,7 @@ class Responder {
   void Retire() noexcept;
 
   [[nodiscard]] bool closed() const noexcept;
+  [[nodiscard]] const ResponderFacts& facts() const noexcept { return *facts_; }
 
   // The client does not want the answer any more.
   [[nodiscard]] bool IsCancelled() const noexcept;

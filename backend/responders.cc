@@ -13,34 +13,53 @@ namespace {
 constexpr char kNobodyAnswers[] =
     "the model dropped this request and its response sender without a complete-final flag.";
 
-std::string Prefix(const ResponderFacts& facts) {
-  return "Failed to process the request(s) for model '" + facts.instance_name + "', message: ";
-}
-
 }  // namespace
 
-std::uint64_t Responders::Begin(Batch& batch) {
+void Responders::SetFacts(ResponderFacts facts) {
   const std::scoped_lock lock(mutex_);
-  batch_ = &batch;
-  first_ = next_;
-  next_ += batch.items().size();
-  return first_;
+  facts_ = std::make_shared<const ResponderFacts>(std::move(facts));
 }
 
-void Responders::Settle(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply* reply) noexcept {
-  const std::scoped_lock lock(mutex_);
-  batch_ = nullptr;
-  for (std::size_t i = 0; i < batch.items().size(); ++i) {
-    if (batch.items()[i].responder) {
+std::uint64_t Responders::Reserve(std::size_t items) noexcept {
+  const std::uint64_t first = next_;
+  next_ += items;
+  return first;
+}
+
+Responders::WithStub::WithStub(Responders& responders, Batch& batch, std::uint64_t first_id) noexcept
+    : responders_(responders) {
+  const std::scoped_lock lock(responders_.mutex_);
+  responders_.batch_ = &batch;
+  responders_.first_ = first_id;
+}
+
+Responders::WithStub::~WithStub() {
+  const std::scoped_lock lock(responders_.mutex_);
+  responders_.TakeBack();
+}
+
+void Responders::WithStub::KeepOpen(std::span<const std::size_t> sent, const ipc::Reply& reply) noexcept {
+  const std::scoped_lock lock(responders_.mutex_);
+  responders_.KeepOpenLocked(sent, reply);
+}
+
+// From here on only what was kept open gets responses.
+void Responders::TakeBack() noexcept {
+  for (std::size_t i = 0; i < batch_->items().size(); ++i) {
+    if (const Batch::Item& item = batch_->items()[i]; item.responder && !item.open) {
       open_.erase(first_ + i);
     }
   }
-  if (reply == nullptr || reply->failed || failed_) {
+  batch_ = nullptr;
+}
+
+void Responders::KeepOpenLocked(std::span<const std::size_t> sent, const ipc::Reply& reply) noexcept {
+  if (reply.failed || failed_) {
     return;
   }
-  for (std::size_t i = 0; i < sent.size() && i < reply->responses.size(); ++i) {
-    Batch::Item& item = batch.items()[sent[i]];
-    if (reply->responses[i].kind != ipc::ResponseKind::kOpen || item.answered) {
+  for (std::size_t i = 0; i < sent.size() && i < reply.responses.size(); ++i) {
+    Batch::Item& item = batch_->items()[sent[i]];
+    if (reply.responses[i].kind != ipc::ResponseKind::kOpen || item.answered) {
       continue;
     }
     try {
@@ -80,7 +99,10 @@ bool Responders::SendFinal(std::uint64_t id) {
 
 bool Responders::Abandon(std::uint64_t id) {
   const auto responder = Find(id);
-  const bool failed = responder && responder->Fail(ipc::Code::kInternal, Prefix(*facts_) + kNobodyAnswers);
+  const bool failed =
+      responder && responder->Fail(ipc::Code::kInternal, "Failed to process the request(s) for model '" +
+                                                             responder->facts().instance_name +
+                                                             "', message: " + kNobodyAnswers);
   Forget(id);
   return failed;
 }
@@ -89,6 +111,8 @@ void Responders::Watch(std::uint64_t id, std::uint64_t word) {
   if (word >= cancellations_.size()) {
     throw ipc::ProtocolError("the stub process watches cancellation word " + std::to_string(word));
   }
+  // A word that is used again: the request that it stood for has ended in the stub.
+  std::erase_if(watched_, [word](const auto& entry) { return entry.second.word == word; });
   auto responder = Find(id);
   const bool cancelled = responder && responder->IsCancelled();
   ipc::TellCancellation(cancellations_[word], id, cancelled);
@@ -131,7 +155,8 @@ void Responders::FailAll() noexcept {
     open.swap(open_);
   }
   for (const auto& [id, responder] : open) {
-    responder->Fail(ipc::Code::kInternal, "Stub process '" + facts_->instance_name + "' is not healthy.");
+    responder->Fail(ipc::Code::kInternal,
+                    "Stub process '" + responder->facts().instance_name + "' is not healthy.");
   }
 }
 
@@ -155,7 +180,6 @@ TRITONSERVER_InferenceTrace* Responders::SpawnTrace(std::uint64_t id) noexcept {
   return child;
 }
 
-// With the mutex held.
 Batch::Item* Responders::ItemOf(std::uint64_t id) noexcept {
   if (batch_ == nullptr || id < first_ || id - first_ >= batch_->items().size()) {
     return nullptr;

@@ -22,18 +22,32 @@ class Responders {
  public:
   explicit Responders(std::span<ipc::CancellationWord> cancellations) : cancellations_(cancellations) {}
 
-  // Before the first batch.
-  [[nodiscard]] bool has_facts() const noexcept { return facts_ != nullptr; }
-  void SetFacts(ResponderFacts facts) { facts_ = std::make_shared<const ResponderFacts>(std::move(facts)); }
-
   // --- The thread that executes ---
 
-  // The id of the first item of a batch that is about to be sent; the others follow. Ends the one before.
-  std::uint64_t Begin(Batch& batch);
+  // What holds for the batches to come. Before the first one.
+  void SetFacts(ResponderFacts facts);
 
-  // The batch is back, or lost. From here on only items that the reply leaves open get responses from the
-  // stub.
-  void Settle(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply* reply) noexcept;
+  // The id of the first item of a batch of so many; the others follow.
+  std::uint64_t Reserve(std::size_t items) noexcept;
+
+  // The batch is with the stub for as long as this lives: its items, which the other thread looks at, stay as
+  // they are.
+  class WithStub {
+   public:
+    // `first_id` was reserved for it.
+    WithStub(Responders& responders, Batch& batch, std::uint64_t first_id) noexcept;
+    WithStub(const WithStub&) = delete;
+    WithStub& operator=(const WithStub&) = delete;
+    WithStub(WithStub&&) = delete;
+    WithStub& operator=(WithStub&&) = delete;
+    ~WithStub();
+
+    // The reply is there, for the items `sent`: those that it leaves open get responses beyond this.
+    void KeepOpen(std::span<const std::size_t> sent, const ipc::Reply& reply) noexcept;
+
+   private:
+    Responders& responders_;
+  };
 
   // --- The service thread. An id that is not known is none of a response that is still awaited: false ---
 
@@ -63,8 +77,12 @@ class Responders {
   TRITONSERVER_InferenceTrace* SpawnTrace(std::uint64_t id) noexcept;
 
  private:
-  std::shared_ptr<Responder> Find(std::uint64_t id);
+  // With the mutex held.
+  void TakeBack() noexcept;
+  void KeepOpenLocked(std::span<const std::size_t> sent, const ipc::Reply& reply) noexcept;
   Batch::Item* ItemOf(std::uint64_t id) noexcept;
+
+  std::shared_ptr<Responder> Find(std::uint64_t id);
   void Forget(std::uint64_t id) noexcept;
 
   struct Watched {
@@ -73,13 +91,13 @@ class Responders {
   };
 
   const std::span<ipc::CancellationWord> cancellations_;
-  std::shared_ptr<const ResponderFacts> facts_;
-  std::map<std::uint64_t, Watched> watched_;  // the service thread's
+  std::uint64_t next_ = 1;                    // of the thread that executes
+  std::map<std::uint64_t, Watched> watched_;  // of the service thread
 
   std::mutex mutex_;
+  std::shared_ptr<const ResponderFacts> facts_;
   Batch* batch_ = nullptr;  // with the stub
   std::uint64_t first_ = 0;
-  std::uint64_t next_ = 1;
   std::map<std::uint64_t, std::shared_ptr<Responder>> open_;  // shared with items, and with who is using one
   bool failed_ = false;
 };
