@@ -7,6 +7,7 @@
 #include "ipc/messages.h"
 
 namespace tpb::backend {
+
 std::shared_ptr<Conversation> Conversation::Create(const Options& options) {
   auto channel = ipc::ServerChannel::Create({.name = options.region_name,
                                              .max_bytes = options.max_bytes,
@@ -77,9 +78,7 @@ void Conversation::HandleEvent(const ipc::Slot& slot) {
       asks_.Take(shared_from_this(), slot.id, channel_->CopyBody(slot));
       return;
     case ipc::MessageKind::kMetricUpdate:
-      if (!asks_.Update(slot)) {
-        CountDropped();
-      }
+      CountUnless(asks_.Update(slot));
       return;
     case ipc::MessageKind::kReadyAnswer:
       TakeReadyAnswer(slot);
@@ -128,9 +127,7 @@ void Conversation::TakeReadyAnswer(const ipc::Slot& slot) {
   ipc::Reader reader(body);
   const std::string_view text = answer == ipc::Readiness::kFailed ? reader.GetString() : std::string_view();
   reader.ExpectEnd();
-  if (!ready_check_.Answer(slot.id, answer, text)) {
-    CountDropped();
-  }
+  CountUnless(ready_check_.Answer(slot.id, answer, text));
 }
 
 void Conversation::TellLogLevels() noexcept {

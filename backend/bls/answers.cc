@@ -14,26 +14,40 @@ namespace tpb::backend::bls {
 namespace {
 
 constexpr std::size_t kMostWaiting = 65536;
-constexpr std::size_t kAtOnce = 64;
+constexpr std::size_t kMostBytesWaiting = std::size_t{64} << 20;  // beside the outputs
+constexpr std::size_t kAtOnce = 64;                               // in one answer, as long as they are small
+constexpr std::size_t kBytesAtOnce = std::size_t{64} << 10;
 
 }  // namespace
 
 bool Answers::Add(Taken taken) noexcept {
   any_ = true;
-  if (!discarding_ && no_room_ == 0 && waiting_.size() < kMostWaiting) {
+  const bool room = waiting_.size() < kMostWaiting && taken.body.size() <= kMostBytesWaiting - waiting_bytes_;
+  if (no_room_ == 0 && (adding_ == kLastOne || (adding_ == kOpen && room))) {
     try {
+      const std::size_t size = taken.body.size();
       waiting_.push_back(std::move(taken));
+      waiting_bytes_ += size;
+      adding_ = adding_ == kLastOne ? kClosed : adding_;
       return true;
     } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
       // Out of memory: as if there were too many.
     }
   }
   conversation_.leases().Drop(taken.leases);
-  return discarding_;
+  return adding_ != kOpen;
+}
+
+bool Answers::Close() noexcept {
+  if (adding_ != kOpen) {
+    return false;
+  }
+  adding_ = kLastOne;
+  return true;
 }
 
 void Answers::Discard() noexcept {
-  discarding_ = true;
+  adding_ = kClosed;
   DropWaiting();
 }
 
@@ -42,6 +56,7 @@ void Answers::DropWaiting() noexcept {
     conversation_.leases().Drop(taken.leases);
   }
   waiting_.clear();
+  waiting_bytes_ = 0;
 }
 
 ipc::CallSlot& Answers::slot() const noexcept { return conversation_.channel().calls()[slot_]; }
@@ -63,8 +78,13 @@ bool Answers::Post(const std::function<void()>& before_last) noexcept {
 }
 
 bool Answers::PostNext(const std::function<void()>& before_last) noexcept {
-  const std::size_t count = std::min(waiting_.size(), kAtOnce);
+  std::size_t count = 0;
+  std::size_t bytes = 0;
+  for (; count < waiting_.size() && count < kAtOnce && bytes < kBytesAtOnce; ++count) {
+    bytes += waiting_[count].body.size();
+  }
   const bool last = ended_ && count == waiting_.size();
+  waiting_bytes_ -= bytes;
   const ipc::Posted posted = Write(count, last);
   if (posted.no_room && !last) {
     no_room_ = posted.wanted;

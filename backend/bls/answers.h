@@ -17,8 +17,8 @@ class Conversation;
 
 namespace tpb::backend::bls {
 
-// Never waits. With the call's mutex held. The number of responses that wait is bounded, and their outputs
-// lie in the caller's arena, which bounds their size.
+// Never waits. With the call's mutex held. What waits is bounded in number and bytes; outputs lie in the
+// caller's arena, which bounds theirs.
 class Answers {
  public:
   // `rings`: answers ring the channel's completion line.
@@ -30,18 +30,17 @@ class Answers {
   Answers& operator=(Answers&&) = delete;
   ~Answers() { DropWaiting(); }
 
-  // False when so many wait already that this was dropped.
+  // False when so much waits already that this was dropped.
   bool Add(Taken taken) noexcept;
+
+  // Only one more, an error, is added from here on, whatever waits. False when this was so already.
+  bool Close() noexcept;
 
   // Nothing is added any more.
   void End() noexcept { ended_ = true; }
 
   // Whatever waits is given up, and nothing more is kept.
   void Discard() noexcept;
-
-  // The two halves of it.
-  void DropWaiting() noexcept;
-  void Close() noexcept { discarding_ = true; }
 
   // Something was added, posted or not.
   [[nodiscard]] bool any() const noexcept { return any_; }
@@ -54,6 +53,7 @@ class Answers {
   ipc::CallSlot& slot() const noexcept;
   [[nodiscard]] bool PostNext(const std::function<void()>& before_last) noexcept;
   ipc::Posted Write(std::size_t count, bool last) noexcept;
+  void DropWaiting() noexcept;
 
   Conversation& conversation_;
   const std::uint64_t id_;
@@ -61,8 +61,9 @@ class Answers {
   const bool rings_;
   std::deque<Taken> waiting_;
   std::uint64_t no_room_ = 0;  // for an answer of so many bytes: nothing but that is told
+  std::size_t waiting_bytes_ = 0;
   bool any_ = false;
-  bool discarding_ = false;
+  enum { kOpen, kLastOne, kClosed } adding_ = kOpen;
   bool ended_ = false;
 };
 

@@ -207,6 +207,12 @@ void Call::Take(TRITONSERVER_InferenceResponse* response, bool final) noexcept {
   if (!decoupled_ && answers_.any()) {
     return;  // a model that was loaded anew as a decoupled one, or the end of a default-mode response
   }
+  if (decoupled_ && buffers_.ran_out()) {
+    GiveUp(
+        "there is no room for more responses in the caller's shared memory: the call was cancelled. Let go "
+        "of responses as they come, or raise --backend-config=python,shm-max-byte-size");
+    return;
+  }
   bool kept = true;
   try {
     if (response != nullptr) {
@@ -220,21 +226,19 @@ void Call::Take(TRITONSERVER_InferenceResponse* response, bool final) noexcept {
     AddError(ipc::Code::kInternal, error.what());
   }
   if (!kept) {
-    TooMany();
+    GiveUp("it answers faster than the caller reads, and too many responses wait: the call was cancelled");
   }
   if (decoupled_ && !final) {
     Post();  // the last one goes out with the end, at once in most cases
   }
 }
 
-// The caller is so far behind that it gets an error and no more.
-void Call::TooMany() noexcept {
-  answers_.DropWaiting();
-  AddRunningError(ipc::Code::kUnavailable,
-                  "it answers faster than the caller reads, and too many responses wait: the call was "
-                  "cancelled.");
-  answers_.Close();
-  CancelLocked();
+// The caller is so far behind that it gets what waits, this error, and no more.
+void Call::GiveUp(std::string_view why) noexcept {
+  if (answers_.Close()) {
+    AddRunningError(ipc::Code::kUnavailable, why);
+    CancelLocked();
+  }
 }
 
 void Call::AddRunningError(ipc::Code code, std::string_view why) noexcept {
@@ -276,12 +280,9 @@ void Call::Finish() noexcept {
       AddError(ipc::Code::kInternal, "Unexpected empty response.");
     }
     answers_.End();
+    EndWait();  // the caller may make its next call when the answer is there
     Post();
-    if (calls_.closed()) {
-      calls_.Ended(id_);  // nobody takes the rest
-    }
   }
-  EndWait();
   gateway_->Leave();
 }
 

@@ -62,7 +62,7 @@ class Call : public std::enable_shared_from_this<Call> {
   static void OnResponse(TRITONSERVER_InferenceResponse* response, std::uint32_t flags, void* userp) noexcept;
   void Take(TRITONSERVER_InferenceResponse* response, bool final) noexcept;
   void CancelLocked() noexcept;
-  void TooMany() noexcept;
+  void GiveUp(std::string_view why) noexcept;
   void AddRunningError(ipc::Code code, std::string_view why) noexcept;
   void AddError(ipc::Code code, std::string_view text) noexcept;
   void CountDown() noexcept;

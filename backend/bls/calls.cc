@@ -1,6 +1,5 @@
 #include "backend/bls/calls.h"
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -40,6 +39,7 @@ std::shared_ptr<Call> Calls::Enlist(const std::shared_ptr<Conversation>& convers
   }
   auto call = std::make_shared<Call>(conversation, gateway_, *this, id, message);
   calls_.emplace(id, call);
+  of_batch_ += call->is_of_batch() ? 1 : 0;
   return call;
 }
 
@@ -49,6 +49,7 @@ void Calls::Ended(std::uint64_t id) noexcept {
   if (found == calls_.end()) {
     return;
   }
+  of_batch_ -= found->second->is_of_batch() ? 1 : 0;
   busy_.erase(found->second->slot());
   calls_.erase(found);
 }
@@ -82,7 +83,7 @@ bool Calls::Cancel(std::uint64_t id, bool abandoned) noexcept {
 
 bool Calls::AnyOfBatch() noexcept {
   const std::scoped_lock lock(mutex_);
-  return std::ranges::any_of(calls_, [](const auto& call) { return call.second->is_of_batch(); });
+  return of_batch_ != 0;
 }
 
 void Calls::CancelThoseOfBatch() noexcept {
@@ -100,12 +101,7 @@ void Calls::CancelThoseOfBatch() noexcept {
   }
 }
 
-bool Calls::closed() noexcept {
-  const std::scoped_lock lock(mutex_);
-  return closed_;
-}
-
-// A call asks for `closed` with its own mutex held, so that is not waited for with ours.
+// A call that ends comes here with its own mutex held, so that is not waited for with ours.
 void Calls::CancelAll() noexcept {
   std::map<std::uint64_t, std::shared_ptr<Call>> calls;
   {
@@ -113,6 +109,7 @@ void Calls::CancelAll() noexcept {
     closed_ = true;
     calls.swap(calls_);  // each keeps itself while core works on it
     busy_.clear();
+    of_batch_ = 0;
   }
   for (const auto& [id, call] : calls) {
     call->Abandon();  // only marks the request: no callback comes from there

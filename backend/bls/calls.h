@@ -34,7 +34,6 @@ class Calls {
 
   // No more calls from here on; those in flight are given up.
   void CancelAll() noexcept;
-  bool closed() noexcept;
 
   // From a call: it is about to be answered, so that its slot may be used again. Any thread.
   void Ended(std::uint64_t id) noexcept;
@@ -48,6 +47,7 @@ class Calls {
   std::mutex mutex_;
   std::map<std::uint64_t, std::shared_ptr<Call>> calls_;  // shared with whoever runs a callback
   std::map<std::uint32_t, std::uint64_t> busy_;           // call slot -> call
+  std::size_t of_batch_ = 0;                              // how many of calls_
   bool closed_ = false;
 };
 

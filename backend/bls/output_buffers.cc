@@ -43,11 +43,21 @@ TRITONSERVER_Error* Release(TRITONSERVER_ResponseAllocator* /*allocator*/, void*
 }  // namespace
 
 void* OutputBuffers::Allocate(std::size_t size) {
-  ipc::Block block = arena_.Allocate(size);
-  void* const data = block.data();
   const std::scoped_lock lock(mutex_);
-  blocks_.emplace(data, std::move(block));
-  return data;
+  try {
+    ipc::Block block = arena_.Allocate(size);
+    void* const data = block.data();
+    blocks_.emplace(data, std::move(block));
+    return data;
+  } catch (const ipc::ArenaFull&) {
+    ran_out_ = true;
+    throw;
+  }
+}
+
+bool OutputBuffers::ran_out() noexcept {
+  const std::scoped_lock lock(mutex_);
+  return ran_out_;
 }
 
 ipc::Block OutputBuffers::Take(const void* base) {

@@ -19,6 +19,9 @@ class OutputBuffers {
   // Throws ipc::Error when the arena is full.
   void* Allocate(std::size_t size);
 
+  // That has happened.
+  [[nodiscard]] bool ran_out() noexcept;
+
   // The block that starts at `base`, which is the caller's from here on; an invalid one if there is none.
   ipc::Block Take(const void* base);
 
@@ -32,6 +35,7 @@ class OutputBuffers {
   ipc::Arena& arena_;
   std::mutex mutex_;
   std::map<const void*, ipc::Block> blocks_;
+  bool ran_out_ = false;
 };
 
 }  // namespace tpb::backend::bls

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from serving.calls import CALLER_CONFIG, ask, caller
 from serving.client import Client
 from serving.decoupled import CONFIG, model_of
-from serving.repository import identity_config, model_code
-from serving.types import Load, Settle
+from serving.repository import identity_config, model_code, write_model
+from serving.types import Load, Settle, StartServer
 
 REPEAT = model_of("""
 def execute(self, requests):
@@ -314,24 +316,76 @@ def test_errors_of_calls_from_a_loop(load: Load, http: Client) -> None:
     )
 
 
-def test_a_task_that_is_cancelled_cancels_its_call(load: Load, http: Client) -> None:
-    child = load(ENDLESS, CONFIG)
+def test_a_future_that_is_cancelled_cancels_its_call(load: Load, http: Client, tmp_path: Path) -> None:
+    """The other model, which answers nobody before, is told."""
+    notes = str(tmp_path)
+    child = load(
+        model_of(f"""
+        def execute(self, requests):
+            open("{notes}/began", "w").close()
+            while not requests[0].is_cancelled():
+                time.sleep(0.001)
+            open("{notes}/cancelled", "w").close()
+            return [response(1) for _ in requests]
+        """),
+        identity_config("INT32"),
+    )
     model = load(
         streaming("""
         async def give_up():
-            responses = await request(child, {"IN": ints(1)}).async_exec(decoupled=True)
-            next(responses)
-            responses.cancel()
-            return read(responses)[-1]
-
-        async def too_slow(call):
-            try:
-                await asyncio.wait_for(call, 0.05)
-            except asyncio.TimeoutError:
-                return "given up"
+            call = request(child, {"IN": ints(1)}).async_exec()
+            while not os.path.exists(told["notes"] + "/began"):
+                await asyncio.sleep(0.001)
+            call.cancel()
+            while not os.path.exists(told["notes"] + "/cancelled"):
+                await asyncio.sleep(0.001)
+            return call.cancelled()
 
         return asyncio.run(give_up())
         """),
         CALLER_CONFIG,
     )
-    assert ask(http, model, child=child) == "error: it was cancelled"
+    assert ask(http, model, child=child, notes=notes) is True
+
+
+def test_a_reader_that_does_not_read_is_bounded(start_server: StartServer, tmp_path: Path) -> None:
+    """It gets what there was room for, and then one error; the other model is told to stop."""
+    server = start_server(settings={"shm-max-byte-size": str(16 << 20)})
+    write_model(
+        server.start.repository,
+        "child",
+        model_of(f"""
+        def execute(self, requests):
+            for request in requests:
+                sender = request.get_response_sender()
+                number = 0
+                while not sender.is_cancelled():
+                    sender.send(response(*[number] * (1 << 16)))
+                    number += 1
+                sender.send(flags=FINAL)
+                open("{tmp_path}/stopped", "w").close()
+        """),
+        CONFIG,
+    )
+    write_model(
+        server.start.repository,
+        "caller",
+        streaming("""
+        responses = request(child, {"IN": ints(1)}).exec(decoupled=True)
+        while not os.path.exists(told["notes"] + "/stopped"):
+            threading.Event().wait(0.001)
+        got = read(responses)
+        return [[one[0][0] for one in got[:-1]], got[-1]]
+        """),
+        CALLER_CONFIG,
+    )
+    with Client(server) as client:
+        client.load("child")
+        client.load("caller")
+        numbers, last = ask(client, "caller", child="child", notes=str(tmp_path))
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 8
+    assert last.startswith(
+        "error: Model child - Error when running inference: there is no room for more responses in the "
+        "caller's shared memory: the call was cancelled."
+    )

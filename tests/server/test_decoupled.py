@@ -10,7 +10,6 @@ from serving.repository import config
 from serving.server import TritonServer
 from serving.stream import Stream
 from serving.types import Load
-from serving.waiting import wait_until
 
 
 def test_responses_before_execute_returns(load: Load, stream: Stream) -> None:
@@ -397,4 +396,3 @@ def test_a_client_that_goes_away_does_no_harm(load: Load, server: TritonServer, 
         other.next()
         other.close(cancel=True)
     assert outs(stream.ask(model, ints(3))) == [[0], [1], [2]]
-    wait_until("nothing in flight", lambda: server.is_live())

@@ -110,10 +110,10 @@ void RespondWith(TRITONSERVER_InferenceRequest* request, const std::string& outp
 }
 
 void RespondWithError(TRITONSERVER_InferenceRequest* request, TRITONSERVER_Error_Code code,
-                      const std::string& text) {
+                      const std::string& text, bool final) {
   auto* response = NewResponse(request, "outputs of a failed response");
   response->error = TRITONSERVER_Error{code, text};
-  RespondWith(request, response);
+  RespondWith(request, response, final);
 }
 
 void RespondWithNothing(TRITONSERVER_InferenceRequest* request) {

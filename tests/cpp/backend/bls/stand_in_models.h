@@ -101,7 +101,7 @@ class Models {
 // others.
 void RespondWith(TRITONSERVER_InferenceRequest* request, const std::string& output, bool final = true);
 void RespondWithError(TRITONSERVER_InferenceRequest* request, TRITONSERVER_Error_Code code,
-                      const std::string& text);
+                      const std::string& text, bool final = true);
 void RespondWith(TRITONSERVER_InferenceRequest* request, TRITONSERVER_InferenceResponse* response,
                  bool final = true);
 void RespondWithNothing(TRITONSERVER_InferenceRequest* request);
