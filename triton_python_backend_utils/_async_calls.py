@@ -7,6 +7,7 @@ memory that the thread sleeps on.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +25,10 @@ class _Waiter(NamedTuple):
 
     def look(self) -> bool:
         """Whether the answer is there; the future gets it, on its own loop."""
-        result = self.call.result(self.decoupled)
+        try:
+            result: Any = self.call.result(self.decoupled)
+        except Exception as error:  # it is for the caller, and others wait for this thread
+            result = error
         if result is not None:
             self.give(result)
         return result is not None
@@ -39,11 +43,19 @@ class _Waiter(NamedTuple):
 class _Answers:
     """Of one connection to a server. The thread is a daemon: it ends with the process."""
 
+    @classmethod
+    def of(cls, bell: _Bell) -> _Answers:
+        """The one of this bell's connection, with its thread running."""
+        answers = _answers.get(bell.key()) or _answers.setdefault(bell.key(), cls(bell))
+        if next(answers._starts) == 0:  # two threads may come here at once
+            threading.Thread(target=answers._run, name="answers of models", daemon=True).start()
+        return answers
+
     def __init__(self, bell: _Bell) -> None:
         self._bell = bell
         self._waiters: list[_Waiter] = []
         self._lock = threading.Lock()
-        threading.Thread(target=self._run, name="answers of models", daemon=True).start()
+        self._starts = itertools.count()
 
     def add(self, waiter: _Waiter) -> None:
         with self._lock:
@@ -87,21 +99,23 @@ def start(request: InferenceRequest, decoupled: bool) -> asyncio.Future[Any]:
     if bell is None or call is None:
         future.set_result(failure)
         return future
-    key = bell.key()
-    if key not in _answers:
-        _answers[key] = _Answers(bell)
+    answers = _Answers.of(bell)
     waiter = _Waiter(request, call, decoupled, future)
     # First, so that no answer comes that nobody looks for.
-    _answers[key].add(waiter)
+    answers.add(waiter)
     try:
         call.send()
     except BaseException:
-        _answers[key].remove(waiter)
+        answers.remove(waiter)
         raise
     future.add_done_callback(lambda done: call.cancel() if done.cancelled() else None)
     return future
 
 
 def _settle(future: asyncio.Future[Any], result: Any) -> None:
-    if not future.done():
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
         future.set_result(result)
