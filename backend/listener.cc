@@ -268,7 +268,7 @@ void Listener::MakeRoom() {
 }
 
 void Listener::Dismiss(int socket) noexcept {
-  auto child = children_.extract(socket);
+  const auto child = children_.extract(socket);
   poller_.Remove(socket);
   if (!child.empty()) {
     poller_.Remove(child.mapped().pidfd.get());

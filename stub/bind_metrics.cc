@@ -70,7 +70,7 @@ std::vector<double> ReadBuckets(const MetricFamily& family, const py::object& bu
 
 std::unique_ptr<Metric> NewMetric(const MetricFamily& family, const py::object& labels,
                                   const py::object& buckets) {
-  auto names_and_values = ReadLabels(family, labels);
+  const auto names_and_values = ReadLabels(family, labels);
   return family.NewMetric(names_and_values, ReadBuckets(family, buckets));
 }
 

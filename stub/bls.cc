@@ -15,7 +15,7 @@ using ipc::Error;
 
 // Throws Error outside of execute; so does a server that refuses a forked child, with another code.
 std::shared_ptr<Connection> AllowedConnection() {
-  auto connection = Connection::Current();
+  const auto connection = Connection::Current();
   return connection && connection->calls_allowed() ? connection : nullptr;
 }
 

@@ -128,7 +128,7 @@ std::shared_ptr<Lease> LeaseOf(const py::array& array) {
   if (!base || PyCapsule_IsValid(base.ptr(), kLeaseCapsule) == 0) {
     return nullptr;
   }
-  auto lease = std::static_pointer_cast<Lease>(*SharerIn(base.ptr()));
+  const auto lease = std::static_pointer_cast<Lease>(*SharerIn(base.ptr()));
   const auto* data = static_cast<const std::byte*>(array.data());
   const auto block = lease->bytes();
   const bool inside = data >= block.data() && data <= block.data() + block.size() &&

@@ -33,7 +33,7 @@ void WriteToStderr(const ipc::LogLine& line) {
   text += line.file;
   text += ":" + std::to_string(line.line) + "] ";
   text += line.text;
-  text += "\n";
+  text += '\n';
   PyThreadState* const state = PyEval_SaveThread();
   WriteAll(text);
   PyEval_RestoreThread(state);

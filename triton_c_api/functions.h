@@ -12,6 +12,7 @@
 
 namespace tpb::triton {
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a type and a list of parameters cannot stand in parentheses.
 #define TPB_FUNCTION(result, name, parameters) result(*name) parameters = nullptr;
 
 // What a backend calls.

@@ -65,12 +65,12 @@ std::vector<std::string> LoadedObjects() {
 
 // The mark in the only loaded library that exports it. Of several none is taken: a guess that is wrong hands
 // one server's objects to another server's functions.
-void* MarkInLoadedObjects() {
-  void* found = nullptr;
+const void* MarkInLoadedObjects() {
+  const void* found = nullptr;
   for (const std::string& path : LoadedObjects()) {
     void* object = dlopen(path.c_str(), RTLD_NOLOAD | RTLD_LAZY);
     if (object == nullptr) continue;
-    void* mark = dlsym(object, kMark);
+    const void* mark = dlsym(object, kMark);
     dlclose(object);
     if (mark == nullptr || mark == found) continue;
     if (found != nullptr) return nullptr;
@@ -82,8 +82,8 @@ void* MarkInLoadedObjects() {
 // An address inside the libtritonserver that the address belongs to, or else inside the one that can be
 // meant.
 const void* MarkFor(const void* address) {
-  if (void* mark = SymbolNear(address, kMark)) return mark;
-  if (void* mark = dlsym(RTLD_DEFAULT, kMark)) return mark;
+  if (const void* mark = SymbolNear(address, kMark)) return mark;
+  if (const void* mark = dlsym(RTLD_DEFAULT, kMark)) return mark;
   return MarkInLoadedObjects();
 }
 

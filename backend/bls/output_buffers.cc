@@ -62,7 +62,7 @@ bool OutputBuffers::ran_out() noexcept {
 
 ipc::Block OutputBuffers::Take(const void* base) {
   const std::scoped_lock lock(mutex_);
-  auto found = blocks_.extract(base);
+  const auto found = blocks_.extract(base);
   return found.empty() ? ipc::Block() : std::move(found.mapped());
 }
 

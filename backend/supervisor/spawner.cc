@@ -66,7 +66,7 @@ void Spawner::Run() {
 
 std::vector<std::string> SnapshotEnvironment() {
   std::vector<std::string> environment;
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+  for (char* const* entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     environment.emplace_back(*entry);
   }
   return environment;
