@@ -15,6 +15,7 @@ from serving.calls import WAITING
 from serving.client import Client
 from serving.repository import config, model_code, write_model
 from serving.server import TritonServer
+from serving.statistics import count, number, statistics_after
 from serving.types import Load
 from serving.waiting import wait_until
 from tritonclient.utils import InferenceServerException
@@ -40,28 +41,6 @@ class TritonPythonModel:
 @pytest.fixture(scope="module")
 def server_options() -> dict[str, Any]:
     return {"metrics": True}
-
-
-def number(statistics: dict[str, Any], *path: str) -> int:
-    value: Any = statistics
-    for name in path:
-        value = value.get(name, 0) if isinstance(value, dict) else value
-    return int(value)
-
-
-def count(statistics: dict[str, Any], what: str) -> int:
-    return number(statistics, "inference_stats", what, "count")
-
-
-def statistics_after(http: Client, model: str, requests: int, executions: int) -> dict[str, Any]:
-    """The model's statistics, which follow its answers: those of so many requests in so many executions."""
-
-    def seen() -> dict[str, Any] | None:
-        now: dict[str, Any] = http.statistics(model)
-        told = count(now, "success") + count(now, "fail")
-        return now if (told, number(now, "execution_count")) == (requests, executions) else None
-
-    return wait_until(f"statistics of {requests} requests in {executions} executions", seen)
 
 
 def metric(server: TritonServer, name: str, **labels: str) -> float:
