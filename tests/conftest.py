@@ -12,6 +12,33 @@ import triton_python
 # pytest imports tests without touching sys.path; what several of them share lies beside them.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+CONFORMANCE = Path(__file__).parent / "server" / "conformance"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        choices=["ours", "upstream"],
+        default="ours",
+        help="whose Python backend runs the models of tests/server/conformance; upstream is NVIDIA's, of "
+        "Triton 2.51, and runs nothing but those tests",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With NVIDIA's backend: what is to run there, and what must fail there."""
+    if config.getoption("--backend") == "ours":
+        return
+    chosen = [one for one in items if CONFORMANCE in one.path.parents and not one.get_closest_marker("ours")]
+    config.hook.pytest_deselected(items=[one for one in items if one not in set(chosen)])
+    items[:] = chosen
+    for one in chosen:
+        for name in ("differs", "newer"):
+            marker = one.get_closest_marker(name)
+            if marker is not None:
+                reason = f"{name}: {marker.args[0]}"
+                one.add_marker(pytest.mark.xfail(reason=reason, strict=True, **marker.kwargs))
+
 
 @pytest.fixture(scope="session")
 def triton_server_binary() -> Path:

@@ -1,4 +1,7 @@
-"""A real server per module, whose models come and go with the tests, and a look at what they leave behind."""
+"""A real server per module, whose models come and go with the tests, and a look at what they leave behind.
+
+With `--backend upstream` it is a server per test: what a test makes NVIDIA's backend do must not reach the next.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -17,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from serving.calls import ask
 from serving.client import LOADED, PROTOCOLS, Client
+from serving.contender import OURS, UPSTREAM, Contender, upstream
 from serving.forks import held
 from serving.repository import write_model
 from serving.server import Start, TritonServer
@@ -38,39 +42,57 @@ def backend_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             os.environ["XDG_CACHE_HOME"] = before
 
 
+@pytest.fixture(scope="session")
+def contender(request: pytest.FixtureRequest) -> Contender:
+    """The backend under test."""
+    if request.config.getoption("--backend") == UPSTREAM:
+        return upstream()
+    return Contender(OURS, request.getfixturevalue("backend_dir"))
+
+
 @pytest.fixture(scope="module")
 def server_options() -> dict[str, Any]:
     """How the module's server differs from others; a module may define its own."""
     return {}
 
 
-@pytest.fixture(scope="module")
+def _server_scope(fixture_name: str, config: pytest.Config) -> Literal["function", "module"]:
+    return "function" if config.getoption("--backend") == UPSTREAM else "module"
+
+
+@pytest.fixture(scope=_server_scope)
 def server(
     triton_server_binary: Path,
-    backend_dir: Path,
+    contender: Contender,
     tmp_path_factory: pytest.TempPathFactory,
     server_options: dict[str, Any],
 ) -> Iterator[TritonServer]:
     """The module's server; tests bring their models with `load`."""
     folder = tmp_path_factory.mktemp("server")
-    one = _start(triton_server_binary, backend_dir, folder, server_options)
+    one = _start(triton_server_binary, contender, folder, server_options)
     yield one
+    if not contender.is_ours:
+        one.discard()
+        return
     assert one.stop() == 0, one.log()
     one.wait_until_nothing_is_left()
 
 
 @pytest.fixture
-def start_server(triton_server_binary: Path, backend_dir: Path, tmp_path: Path) -> Iterator[StartServer]:
+def start_server(triton_server_binary: Path, contender: Contender, tmp_path: Path) -> Iterator[StartServer]:
     started: list[TritonServer] = []
 
     def start(**options: Any) -> TritonServer:
         folder = tmp_path / f"server{len(started)}"
         folder.mkdir()
-        started.append(_start(triton_server_binary, backend_dir, folder, options))
+        started.append(_start(triton_server_binary, contender, folder, options))
         return started[-1]
 
     yield start
     for one in started:
+        if not contender.is_ours:
+            one.discard()
+            continue
         one.stop()
         one.wait_until_nothing_is_left()
 
@@ -108,7 +130,7 @@ def client(server: TritonServer, request: pytest.FixtureRequest) -> Iterator[Cli
 @pytest.fixture(autouse=True)
 def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     """After a test with the module's server: its models are unloaded, and nothing of them is left."""
-    if "server" not in request.fixturenames:
+    if "server" not in request.fixturenames or request.config.getoption("--backend") == UPSTREAM:
         yield
         return
     server: TritonServer = request.getfixturevalue("server")
@@ -174,8 +196,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         report.sections.append(("server log (its end)", server.log()[-6000:]))
 
 
-def _start(binary: Path, backend_dir: Path, folder: Path, options: dict[str, Any]) -> TritonServer:
-    repository = options.pop("repository", None) or folder / "models"
+def _start(binary: Path, contender: Contender, folder: Path, options: dict[str, Any]) -> TritonServer:
+    settings: dict[str, Any] = {"backend_dir": contender.directory, **options}
+    repository = settings.pop("repository", None) or folder / "models"
     repository.mkdir(exist_ok=True)
-    settings: dict[str, Any] = {"backend_dir": backend_dir, **options}
+    settings["environment"] = {**contender.environment, **settings.get("environment", {})}
+    if not contender.is_ours:
+        # Its stub imports what it finds in the working directory first.
+        settings["folder"] = folder
     return TritonServer(Start(binary=binary, repository=repository, log=folder / "server.log", **settings))

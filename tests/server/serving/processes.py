@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-STUB_SCRIPT = "stub_main.py"
+# Ours, and that of NVIDIA's backend.
+STUBS = ("stub_main.py", "triton_python_backend_stub")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def holders(token: str) -> list[tuple[Process, list[str]]]:
 def _is_stub(process: Process, token: str) -> bool:
     command = process.command()
     # Those of other servers on this machine are none of our business.
-    return any(part.endswith(STUB_SCRIPT) for part in command) and process.environment().get(TOKEN) == token
+    return any(part.endswith(STUBS) for part in command) and process.environment().get(TOKEN) == token
 
 
 # The environment variable by which the processes of one test server are known: stubs inherit it.

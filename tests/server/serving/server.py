@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class Start:
     own_group: bool = False
     own_prefix: bool = True
     """Names shared memory after this server. Not for the tests of that setting."""
+    folder: Path | None = None
+    """Where it runs; without, here."""
 
 
 class TritonServer:
@@ -120,6 +122,15 @@ class TritonServer:
             self.kill()
             raise AssertionError(f"the server did not follow SIGTERM:\n{self.log()}") from None
 
+    def discard(self) -> None:
+        """End it and all that is of it, whatever state they are in."""
+        self.kill()
+        for one in self.all_stubs():
+            with suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
+        for name in self.shm_names():
+            Path("/dev/shm", name).unlink(missing_ok=True)
+
     def wait_until_nothing_is_left(self) -> None:
         """After the end of the server: no process, mapping, descriptor or /dev/shm name of it stays."""
         wait_until("the end of all stubs", lambda: not self.all_stubs())
@@ -141,6 +152,7 @@ class TritonServer:
             return subprocess.Popen(
                 self._command(),
                 env=environment,
+                cwd=self.start.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

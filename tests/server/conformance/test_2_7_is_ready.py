@@ -25,7 +25,7 @@ from serving.waiting import wait_until
 
 ONE = np.array([1], np.int32)
 INT32 = identity_config("INT32")
-PROXY = Path(os.environ.get("TPB_READY_PROXY_DIR") or Path(__file__).parents[2] / "build/dev/tests")
+PROXY = Path(os.environ.get("TPB_READY_PROXY_DIR") or Path(__file__).parents[3] / "build/dev/tests")
 
 ReadyOf = Callable[[str], str]
 
