@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +9,7 @@
 #include "ipc/error.h"
 #include "stub/bindings.h"
 #include "stub/bls.h"
+#include "stub/preferred_memory.h"
 #include "stub/request.h"
 #include "stub/response_sender.h"
 
@@ -35,8 +35,8 @@ CorrelationId ToCorrelationId(const py::object& value) {
 std::shared_ptr<InferenceRequest> MakeRequest(
     std::string request_id, const py::object& correlation_id, std::vector<std::shared_ptr<Tensor>> inputs,
     std::vector<std::string> requested_output_names, std::string model_name, std::int64_t model_version,
-    std::uint32_t flags, std::uint64_t timeout, const py::object& /*preferred_memory*/,
-    const std::optional<InferenceTrace>& trace, const py::object& parameters, std::uint64_t priority) {
+    std::uint32_t flags, std::uint64_t timeout, const PreferredMemory& /*preferred_memory*/,
+    const InferenceTrace& trace, const py::object& parameters, std::uint64_t priority) {
   return std::make_shared<InferenceRequest>(
       RequestOptions{.request_id = std::move(request_id),
                      .correlation_id = ToCorrelationId(correlation_id),
@@ -46,7 +46,7 @@ std::shared_ptr<InferenceRequest> MakeRequest(
                      .model_version = model_version,
                      .flags = flags,
                      .timeout_us = timeout,
-                     .trace = trace.value_or(InferenceTrace()),
+                     .trace = trace,
                      .parameters = ParametersFromPython(parameters),
                      .priority = priority});
 }
@@ -71,7 +71,8 @@ void BindRequest(py::module_& module) {
       .def(py::init(&MakeRequest), py::arg("request_id") = "", py::arg("correlation_id") = 0,
            py::arg("inputs"), py::arg("requested_output_names"), py::arg("model_name"),
            py::arg("model_version") = -1, py::arg("flags") = 0, py::arg("timeout") = 0,
-           py::arg("preferred_memory") = py::none(), py::arg("trace") = py::none(),
+           py::arg_v("preferred_memory", PreferredMemory(), "PreferredMemory()"),
+           py::arg_v("trace", InferenceTrace(), "InferenceTrace()"),
            py::arg("parameters") = py::none(), py::arg("priority") = 0)
       .def("inputs", &InferenceRequest::Inputs)
       .def("request_id", &InferenceRequest::request_id)

@@ -17,13 +17,13 @@ PYBIND11_MODULE(_core, module) {
   module.attr("__module__") = kPublicModule;  // what pybind11 asks a scope for, rather than for its name
   tpb::stub::BindErrors(module);
   tpb::stub::BindTensor(module);
+  tpb::stub::BindMemory(module);  // before what has defaults of its types
   tpb::stub::BindRequest(module);
   tpb::stub::BindResponse(module);
   tpb::stub::BindResponseSender(module);
   tpb::stub::BindBls(module);
   tpb::stub::BindBytes(module);
   tpb::stub::BindLogger(module);
-  tpb::stub::BindMemory(module);
   tpb::stub::BindMetrics(module);
   tpb::stub::BindModelControl(module);
   tpb::stub::BindAttachment(module);

@@ -66,7 +66,7 @@ InferenceRequest::InferenceRequest(const ipc::Request& wire, std::vector<std::sh
       connection_(std::move(connection)),
       response_id_(wire.response_id),
       facts_(std::move(facts)),
-      trace_context_(wire.trace_context) {}
+      trace_{.context = std::string(wire.trace_context), .request = wire.response_id} {}
 
 const std::shared_ptr<ResponseSender>& InferenceRequest::Sender() {
   if (!sender_) {

@@ -82,7 +82,7 @@ class InferenceRequest {
   void set_release_flags(std::uint32_t flags) noexcept { release_flags_ = flags; }
   [[nodiscard]] bool reschedules() const noexcept { return (release_flags_ & kReleaseReschedule) != 0; }
 
-  [[nodiscard]] InferenceTrace trace() const { return {.context = trace_context_, .request = response_id_}; }
+  [[nodiscard]] const InferenceTrace& trace() const noexcept { return trace_; }
 
   // As a call to another model, but for the inputs; views into this object.
   [[nodiscard]] ipc::Call ToCall() const;
@@ -99,7 +99,7 @@ class InferenceRequest {
   std::uint64_t timeout_us_ = 0;
   Parameters parameters_;
   std::uint64_t priority_ = 0;
-  InferenceTrace trace_;  // of a call
+  InferenceTrace trace_;
   std::uint32_t release_flags_ = kReleaseAll;
 
   // Of a request from the server.
@@ -107,7 +107,6 @@ class InferenceRequest {
   std::shared_ptr<Connection> connection_;
   std::uint64_t response_id_ = 0;
   std::shared_ptr<const ModelFacts> facts_;
-  std::string trace_context_;
   std::shared_ptr<ResponseSender> sender_;  // shared with the model
 };
 

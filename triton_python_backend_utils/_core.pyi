@@ -115,8 +115,8 @@ class InferenceRequest:
         model_version: int = -1,
         flags: int = 0,
         timeout: int = 0,
-        preferred_memory: PreferredMemory | None = None,
-        trace: InferenceTrace | None = None,
+        preferred_memory: PreferredMemory = ...,
+        trace: InferenceTrace = ...,
         parameters: dict[str, bool | int | str] | None = None,
         priority: int = 0,
     ) -> None:

@@ -1,6 +1,6 @@
 """A real server per module, whose models come and go with the tests, and a look at what they leave behind.
 
-With `--backend upstream` it is a server per test: what a test makes NVIDIA's backend do must not reach the next.
+With `--backend upstream` it is a server per test: what one makes NVIDIA's backend do must not reach the next.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def backend_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             os.environ["XDG_CACHE_HOME"] = before
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def contender(request: pytest.FixtureRequest) -> Contender:
-    """The backend under test."""
+    """The backend under test. A module may put another folder for `backend_dir`."""
     if request.config.getoption("--backend") == UPSTREAM:
         return upstream()
     return Contender(OURS, request.getfixturevalue("backend_dir"))

@@ -1,24 +1,19 @@
 """Libraries of arrays that speak DLPack, inside a model: their arrays as outputs, inputs as their arrays.
 
-torch's wheels hold gigabytes for GPUs, so torch is used where it is installed; JAX is fetched.
+Where they are not installed they are fetched, each into an environment of its own.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from serving.client import Client
+from serving.libraries import python_with
 from serving.repository import identity_config, write_model
 from serving.types import StartServer
 
-pytestmark = [pytest.mark.more, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.more, pytest.mark.timeout(1800)]
 
-ENVIRONMENT = Path(__file__).parents[2] / "build" / "pythons" / "jax"
 MODEL = """
 import triton_python_backend_utils as pb_utils
 {imports}
@@ -49,20 +44,6 @@ LIBRARIES = {
 TYPES = {"BF16": "bfloat16", "FP16": "float16", "FP32": "float32", "INT64": "int64", "UINT8": "uint8"}
 
 
-def interpreter(library: str) -> Path:
-    """A Python like ours that has the library."""
-    if library != "jax":
-        if importlib.util.find_spec("torch") is None:
-            pytest.skip("torch is not installed in .venv/")
-        return Path(sys.executable)
-    python = ENVIRONMENT / "bin" / "python"
-    if not (ENVIRONMENT / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "jax"], check=True)
-        (ENVIRONMENT / "ready").touch()
-    return python
-
-
 def payload(data_type: str, values: np.ndarray) -> bytes:
     if data_type == "BF16":
         return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
@@ -71,7 +52,7 @@ def payload(data_type: str, values: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_arrays_travel_both_ways(library: str, start_server: StartServer) -> None:
-    server = start_server(settings={"python-executable": str(interpreter(library))})
+    server = start_server(settings={"python-executable": str(python_with(library.split()[0]))})
     with Client(server, "grpc") as client:
         for data_type, dtype in TYPES.items():
             write_model(

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from serving.libraries import python_with
 from serving.waiting import wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -23,7 +25,7 @@ READMES = sorted(EXAMPLES.glob("*/README.md"))
 SERVE = "triton-python serve models"
 CLIENT_SECONDS = 120
 STOP_SECONDS = 60
-# Heavy libraries that examples need; not everybody who runs the tests has them.
+# Heavy libraries that the models of examples import.
 LIBRARIES = {"pytorch": "torch", "jax": "jax"}
 
 
@@ -53,20 +55,24 @@ def examples(readme: Path) -> Iterator[Example]:
         yield Example(readme.parent.name, prepare, ask, expected)
 
 
-@pytest.mark.parametrize(
-    "example", [one for readme in READMES for one in examples(readme)], ids=lambda one: one.name
-)
+def chosen() -> Iterator[Any]:
+    for readme in READMES:
+        for one in examples(readme):
+            heavy = [pytest.mark.more, pytest.mark.timeout(1800)] if one.folder in LIBRARIES else []
+            yield pytest.param(one, id=one.name, marks=heavy)
+
+
+@pytest.mark.parametrize("example", list(chosen()))
 def test_what_the_readme_of_an_example_says_works(example: Example, tmp_path: Path) -> None:
-    missing = LIBRARIES.get(example.folder, "")
-    if missing and importlib.util.find_spec(missing) is None:
-        pytest.skip(f"{missing} is not installed")
     shutil.copytree(EXAMPLES, tmp_path / "examples")
-    if importlib.util.find_spec("torch") is None:
+    if example.folder != "pytorch" and importlib.util.find_spec("torch") is None:
         # For the models that call `pytorch`: one without torch that gives the same answers.
         shutil.copy(EXAMPLES / "add_sub" / "model.py", tmp_path / "examples" / "pytorch" / "model.py")
     folder = tmp_path / "examples" / example.folder
     http, grpc, metrics = free_ports(3)
     options = f" --http-port={http} --grpc-port={grpc} --metrics-port={metrics}"
+    if example.folder in LIBRARIES:
+        options += f" --python={python_with(LIBRARIES[example.folder])}"
     assert example.prepare.rstrip().endswith(SERVE)
 
     log = tmp_path / "server.log"

@@ -116,6 +116,9 @@ def test_request_needs_inputs_outputs_and_model(missing: str) -> None:
         "model_version",
         "flags",
         "timeout",
+        "preferred_memory",
+        "trace",
+        "priority",
     ],
 )
 def test_request_refuses_none(name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,6 +28,7 @@ class Contender:
         return self.name == OURS
 
 
+@cache
 def upstream() -> Contender:
     """NVIDIA's backend as `make bench` sets it up, from the package index, into the same folder.
 
