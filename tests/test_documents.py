@@ -32,7 +32,7 @@ def test_the_commands_of_the_table_are_targets_of_the_makefile() -> None:
 
 
 def test_every_difference_from_nvidias_backend_has_a_line_and_a_test() -> None:
-    """The names in docs/compatibility.md are those by which the conformance tests say what must fail there."""
+    """The names in docs/compatibility.md are those that mark what must fail there."""
     lines = re.findall(r"^\| `([a-z0-9-]+)` \|", (ROOT / "docs/compatibility.md").read_text(), re.MULTILINE)
     tests = "".join(one.read_text() for one in (ROOT / "tests/server/conformance").glob("test_*.py"))
     marked = set(re.findall(r"""mark\.differs\(\s*["']([^"']+)["']""", tests))
