@@ -5,6 +5,8 @@
 PYTHON ?= python3
 # More arguments for pytest or for the benchmarks: make test ARGS="-k serve -x", make bench ARGS="--only 64MB"
 ARGS ?=
+# Processes that `make test` spreads the test modules over; 0 for none, as a debugger wants it.
+WORKERS ?= $(JOBS)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,7 +42,7 @@ demo: $(INSTALLED)/demo ## serve the examples with a real server, run their clie
 
 test: $(INSTALLED)/test cpp-dev ## run the tests: C++, Python, and the real server
 	ctest --preset dev
-	$(BIN)/pytest tests $(ARGS)
+	$(BIN)/pytest tests -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-more: $(INSTALLED)/test $(INSTALLED)/s3 cpp-dev ## run the longer tests
 	$(BIN)/pytest tests -m more $(ARGS)
