@@ -1,0 +1,180 @@
+"""The classes that models use, tested inside a model: modules of tests/utils, in a process of the backend.
+
+One model runs them with pytest when it is initialized, and writes down how each test ended; of each function
+here is a test, and of each of its cases that ends differently with NVIDIA's backend.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving.client import Client
+from serving.contender import Contender
+from serving.repository import identity_config, write_model
+from serving.server import Start, TritonServer
+from tritonclient.utils import InferenceServerException
+
+UTILS = Path(__file__).parents[2] / "utils"
+MODULES = (
+    "test_bytes.py",
+    "test_dlpack_in.py",
+    "test_dlpack_out.py",
+    "test_dtypes.py",
+    "test_logger.py",
+    "test_lookup.py",
+    "test_model_config.py",
+    "test_names.py",
+    "test_request.py",
+    "test_response.py",
+    "test_tensor.py",
+    "test_text_arguments.py",
+)
+# About a Python without a server, or about another process.
+LEFT_OUT = {
+    "test_dlpack_in.py::test_forked_child_does_not_end_what_its_parent_borrowed",
+    "test_logger.py::test_each_level_has_its_method",
+    "test_logger.py::test_it_works_until_the_interpreter_has_ended",
+    "test_logger.py::test_line_names_its_caller",
+    "test_logger.py::test_log_takes_a_level",
+    "test_logger.py::test_message_is_text_or_bytes",
+    "test_logger.py::test_what_nobody_listens_to_is_filtered",
+}
+
+
+def differs(line: str, *tests: str, run: bool = True) -> dict[str, pytest.MarkDecorator]:
+    """By a line of docs/compatibility.md; not run with NVIDIA's backend where its process would end."""
+    return {test: pytest.mark.differs(line, run=run) for test in tests}
+
+
+def ours(*tests: str) -> dict[str, pytest.MarkDecorator]:
+    return {test: pytest.mark.ours for test in tests}
+
+
+MARKS: dict[str, pytest.MarkDecorator] = {}
+
+MODEL = """
+import json
+import os
+import sys
+
+sys.path += [UTILS, SITE_PACKAGES]  # behind all that this process has of its own
+sys.dont_write_bytecode = True
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = FOLDER
+
+import pytest
+
+
+class Outcomes:
+    def __init__(self):
+        self.file = open(FOLDER + "/outcomes", "w")
+
+    def write(self, test, outcome, text=""):
+        print(json.dumps([test, outcome, text]), file=self.file, flush=True)
+
+    def pytest_runtest_logstart(self, nodeid):
+        self.write(nodeid, "begun and not ended")
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or not report.passed:
+            self.write(report.nodeid, report.outcome, report.longreprtext)
+
+    def pytest_collectreport(self, report):
+        if not report.passed:
+            self.write(report.nodeid, report.outcome, report.longreprtext)
+
+    @pytest.fixture
+    def both_codecs(self):
+        "Here they are those that the process has."
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        open(FOLDER + "/pytest.ini", "w").close()
+        pytest.main(ARGUMENTS, plugins=[Outcomes()])
+
+    def execute(self, requests):
+        raise NotImplementedError
+"""
+
+Outcomes = dict[str, tuple[str, str]]
+"""Test -> how it ended, and what it said."""
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    triton_server_binary: Path, contender: Contender, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outcomes]:
+    folder = tmp_path_factory.mktemp("classes")
+    (folder / "models").mkdir()
+    write_model(folder / "models", "classes", model(folder, contender), identity_config("INT32"))
+    server = TritonServer(
+        Start(
+            binary=triton_server_binary,
+            backend_dir=contender.directory,
+            repository=folder / "models",
+            log=folder / "server.log",
+            environment=contender.environment,
+            folder=folder,
+        )
+    )
+    try:
+        with Client(server, "grpc") as client:
+            client.load("classes")
+    except InferenceServerException as error:
+        print(error, server.log(), sep="\n")  # what ended before the process did counts
+    lines = (folder / "outcomes").read_text().splitlines()
+    yield {test: (outcome, text) for test, outcome, text in map(json.loads, lines)}
+    if contender.is_ours:
+        assert server.stop() == 0, server.log()
+        server.wait_until_nothing_is_left()
+    else:
+        server.discard()
+
+
+def model(folder: Path, contender: Contender) -> str:
+    arguments = ["-c", f"{folder}/pytest.ini", f"--rootdir={UTILS}", "--noconftest", "-p", "no:cacheprovider"]
+    arguments += ["--import-mode=importlib", "--capture=no", "-q", "--tb=short"]
+    arguments += [f"--deselect={test}" for test in LEFT_OUT]
+    if not contender.is_ours:
+        skipped = [test for test, mark in MARKS.items() if not mark.kwargs.get("run")]
+        arguments += [f"--deselect={test}" for test in skipped]
+    arguments += [str(UTILS / name) for name in MODULES]
+    values: dict[str, Any] = {
+        "FOLDER": str(folder),
+        "UTILS": str(UTILS),
+        "SITE_PACKAGES": str(Path(pytest.__file__).parents[1]),
+        "ARGUMENTS": arguments,
+    }
+    return "".join(f"{name} = {value!r}\n" for name, value in values.items()) + MODEL
+
+
+def functions() -> list[str]:
+    return [
+        f"{name}::{node.name}"
+        for name in MODULES
+        for node in ast.parse((UTILS / name).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+
+
+def parameters() -> list[Any]:
+    same = [one for one in functions() if one not in MARKS and one not in LEFT_OUT]
+    return [*same, *(pytest.param(test, marks=mark) for test, mark in MARKS.items())]
+
+
+@pytest.mark.parametrize("test", parameters())
+def test_a_class_in_the_stub(outcomes: Outcomes, test: str) -> None:
+    cases = {
+        case: (outcome, text)
+        for case, (outcome, text) in outcomes.items()
+        if case == test or (case.startswith(f"{test}[") and case not in MARKS)
+    }
+    assert cases, f"{test} has not run: {outcomes.get(test.partition('::')[0])}"
+    failed = {case: said for case, said in cases.items() if said[0] not in ("passed", "skipped")}
+    assert not failed, "\n".join(f"{case}: {outcome}\n{text}" for case, (outcome, text) in failed.items())
