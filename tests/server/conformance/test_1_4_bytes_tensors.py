@@ -181,8 +181,9 @@ def test_a_tensor_that_is_used_again_goes_out_as_it_is_each_time(load: Load, cli
     model = load(
         HEAD
         + """
-    numbers = pb_utils.Tensor("NUMBERS", np.zeros(2, np.int32))
-    strings = pb_utils.Tensor("STRINGS", objects("a", "b"))
+    def initialize(self, args):
+        self.numbers = pb_utils.Tensor("NUMBERS", np.zeros(2, np.int32))
+        self.strings = pb_utils.Tensor("STRINGS", objects("a", "b"))
 
     def one(self, tensor):
         self.numbers.as_numpy()[1] += 1
@@ -386,7 +387,7 @@ MALFORMED = {
     "too many": (element(b"a") * 3, "unexpected number of string elements 3 for inference input 'IN'"),
     "too few": (element(b"a"), "expected 2 string"),
     "empty": (b"", "expected 2 string"),
-    "incomplete": (INCOMPLETE, f"_0', message: {INCOMPLETE_TEXT}"),
+    "incomplete": (INCOMPLETE, INCOMPLETE_TEXT),
     "far too long": (element(b"a") + b"\xff\xff\xff\xff", "but only 0 bytes available"),
     "without a whole length": (element(b"a") + b"\1\0", "incomplete string length indicator"),
 }
@@ -404,6 +405,18 @@ def test_a_malformed_bytes_input_is_an_error_of_its_request(
     assert_same(client.infer(model, {"IN": good})["OUT"], good)
 
 
+@pytest.mark.xfail(
+    "config.getoption('--backend') == 'ours'", reason="bug: the text has a prefix here", strict=True
+)
+def test_the_error_of_a_malformed_bytes_input_has_this_text_alone(load: Load, client: Client) -> None:
+    """And the code of a request that is wrong."""
+    model = load(IDENTITY, STRINGS)
+    failure = client.failure(model, {"IN": client.tensor_of("IN", "BYTES", [2], INCOMPLETE)})
+    assert failure.status() in ("400", "StatusCode.INVALID_ARGUMENT")
+    assert failure.message() == INCOMPLETE_TEXT
+
+
+@pytest.mark.differs("malformed-in-batch")
 def test_a_malformed_request_does_not_harm_the_others_of_its_batch(load: Load, server: TritonServer) -> None:
     batches = "dynamic_batching { max_queue_delay_microseconds: 100000 }"
     model = load(IDENTITY, identity_config("STRING", max_batch_size=16, more=batches))

@@ -270,8 +270,9 @@ def test_an_output_by_dlpack_goes_out_as_it_is_when_it_is_returned(load: Load, h
     model = load(
         HEAD
         + """
-    array = np.zeros(2, np.int32)
-    tensor = pb_utils.Tensor.from_dlpack("OUT", array)
+    def initialize(self, args):
+        self.array = np.zeros(2, np.int32)
+        self.tensor = pb_utils.Tensor.from_dlpack("OUT", self.array)
 
     def one(self, tensor):
         self.array += 1

@@ -68,7 +68,8 @@ def test_one_object_for_all_requests_of_a_batch(load: Load, http: Client) -> Non
 def test_one_object_for_many_requests(load: Load, client: Client) -> None:
     model = load(
         model_of("""
-        kept = pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([7], np.int32))])
+        def initialize(self, args):
+            self.kept = pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([7], np.int32))])
 
         def execute(self, requests):
             return [self.kept for _ in requests]
@@ -82,7 +83,8 @@ def test_one_object_for_many_requests(load: Load, client: Client) -> None:
 def test_one_tensor_in_many_responses(load: Load, client: Client) -> None:
     model = load(
         model_of("""
-        kept = pb_utils.Tensor("OUT", np.array([7], np.int32))
+        def initialize(self, args):
+            self.kept = pb_utils.Tensor("OUT", np.array([7], np.int32))
 
         def execute(self, requests):
             return [pb_utils.InferenceResponse([self.kept]) for _ in requests]
