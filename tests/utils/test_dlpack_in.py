@@ -314,6 +314,7 @@ def test_pinned_memory_is_memory_of_the_cpu() -> None:
 @pytest.mark.parametrize(
     ("device", "text"),
     [(CUDA, NO_GPU), (METAL, "DLDevice type 8 is not support by Python backend.")],
+    ids=["CUDA", "Metal"],
 )
 def test_array_elsewhere_is_refused(device: int, text: str) -> None:
     producer = Producer(np.arange(3), device=(device, 0))

@@ -52,7 +52,106 @@ def differs(line: str, *tests: str) -> dict[str, pytest.MarkDecorator]:
     return {test: pytest.mark.differs(line) for test in tests}
 
 
-MARKS: dict[str, pytest.MarkDecorator] = {}
+def newer(release: str, *tests: str) -> dict[str, pytest.MarkDecorator]:
+    return {test: pytest.mark.newer(release) for test in tests}
+
+
+GAPS = "test_dlpack_in.py::test_array_with_gaps_or_in_another_order_is_refused"
+OPTIONS = "test_dlpack_out.py::test_options_of_newer_consumers_are_accepted"
+MARKS: dict[str, pytest.MarkDecorator] = {
+    **differs("snapshot", "test_tensor.py::test_array_of_objects_is_not_looked_at_until_it_goes_out"),
+    **differs("np-bytes", "test_bytes.py::test_bytes_of_other_kinds_are_taken_as_they_are"),
+    **differs(
+        "bytes-errors",
+        "test_bytes.py::test_element_of_four_gib_is_refused",
+        "test_bytes.py::test_incomplete_length_is_refused",
+        "test_bytes.py::test_element_beyond_the_buffer_is_refused",
+    ),
+    **differs("changing-array", "test_bytes.py::test_array_that_an_element_changes_goes_out_as_it_was"),
+    **differs("fixed-length-dtype", "test_dtypes.py::test_fixed_length_bytes_of_a_length_are_bytes"),
+    **differs(
+        "triton-dtype",
+        "test_tensor.py::test_types_have_the_numbers_of_the_server",
+        "test_dlpack_in.py::test_bfloat16_has_a_tensor_and_no_array",
+    ),
+    **differs(
+        "correlation-id-bytes",
+        "test_text_arguments.py::test_text_may_be_bytes[InferenceRequest.correlation_id]",
+    ),
+    **differs(
+        "bytes-as-names",
+        *(
+            f"test_text_arguments.py::test_text_may_be_bytes[{function}]"
+            for function in (
+                "get_input_tensor_by_name",
+                "get_output_tensor_by_name",
+                "get_input_config_by_name",
+                "get_output_config_by_name",
+                "triton_string_to_numpy",
+            )
+        ),
+    ),
+    **differs(
+        "missing-sections",
+        "test_lookup.py::test_empty_transaction_policy_is_not_decoupled",
+        "test_model_config.py::test_tensor_is_added_where_the_section_is_missing",
+    ),
+    **differs("add-input-copies", "test_model_config.py::test_new_tensor_is_a_copy"),
+    **differs("numpy-dlpack", "test_dlpack_in.py::test_array_of_numpy_becomes_a_tensor_of_its_memory"),
+    **differs(
+        "array-and-capsule",
+        "test_dlpack_in.py::test_capsule_may_be_given_itself",
+        "test_dlpack_in.py::test_tensor_may_be_made_of_a_tensor",
+        "test_dlpack_in.py::test_it_ends_once_with_the_last_of_tensor_arrays_and_capsules",
+    ),
+    **differs("static-from-dlpack", "test_dlpack_in.py::test_it_is_static"),
+    **differs(
+        "used-capsule",
+        "test_dlpack_in.py::test_used_capsule_is_refused",
+        "test_dlpack_in.py::test_our_capsule_can_be_used_once_too",
+    ),
+    **differs(
+        "strided-dlpack",
+        "test_dlpack_in.py::test_contiguous_array_is_taken[shape9-strides9]",
+        *(f"{GAPS}[shape{i}-strides{i}]" for i in (0, 1, 2, 3, 5, 7)),
+        "test_dlpack_in.py::test_contiguity_is_as_numpy_sees_it",
+        *(
+            f"test_dlpack_in.py::test_strided_array_of_numpy_is_refused[{kind}]"
+            for kind in ("strided", "reversed")
+        ),
+    ),
+    **differs(
+        "wrong-capsules",
+        "test_dlpack_in.py::test_producer_without_a_deleter_is_fine",
+        "test_dlpack_in.py::test_impossible_shape_is_refused",
+        "test_dlpack_in.py::test_elements_without_memory_are_refused",
+        "test_dlpack_in.py::test_capsule_of_another_kind_is_refused",
+        "test_dlpack_in.py::test_producer_needs_both_methods_and_has_to_give_a_capsule",
+    ),
+    **differs(
+        "dlpack-versions",
+        "test_dlpack_in.py::test_capsule_with_a_version_is_taken",
+        "test_dlpack_in.py::test_capsule_of_an_unknown_version_is_refused",
+        "test_dlpack_in.py::test_read_only_memory_stays_read_only",
+        "test_dlpack_in.py::test_read_only_memory_that_has_no_array_yet_is_given_as_a_copy",
+        f"{OPTIONS}[options3]",
+        f"{OPTIONS}[options4]",
+        "test_dlpack_out.py::test_copy_is_made_when_it_is_asked_for",
+    ),
+    **differs(
+        "read-only-dlpack",
+        "test_dlpack_out.py::test_read_only_array_is_given_as_a_copy",
+        "test_dlpack_out.py::test_array_that_lost_its_order_is_given_as_a_copy",
+    ),
+    **differs("cuda-dlpack", "test_dlpack_in.py::test_array_elsewhere_is_refused[CUDA]"),
+    **newer(
+        "25.02",
+        "test_response.py::test_response_without_parameters_has_an_empty_object_of_them",
+        "test_response.py::test_response_with_an_error_has_no_parameters",
+        "test_response.py::test_response_parameters_are_json",
+        "test_response.py::test_response_refuses_other_parameters",
+    ),
+}
 
 MODEL = """
 import json
