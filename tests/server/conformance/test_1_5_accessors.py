@@ -126,7 +126,9 @@ def test_a_request_that_a_model_makes(http: Client, model: str, expression: str,
     [
         pytest.param("preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU)", id="CPU"),
         pytest.param(
-            "preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_GPU, 1)", id="GPU"
+            "preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_GPU, 1)",
+            id="GPU",
+            marks=pytest.mark.differs("gpu-preferred"),
         ),
         pytest.param("trace=model.request.trace()", id="trace"),
         pytest.param("priority=1", id="priority", marks=pytest.mark.differs("priority")),
@@ -141,7 +143,9 @@ def test_a_call_with_more(load: Load, http: Client, model: str, given: str) -> N
         made = pb_utils.InferenceRequest(
             inputs=[one], requested_output_names=["OUT"], model_name="{child}", {given}
         )
-        (tensor,) = made.exec().output_tensors()
+        response = made.exec()
+        assert not response.has_error(), response.error().message()
+        (tensor,) = response.output_tensors()
         answer = [tensor.name(), tensor.is_cpu(), tensor.as_numpy().tolist()]
     """
     assert do(http, model, script) == ["OUT", True, [5]]
