@@ -1,4 +1,4 @@
-"""The encoding of BYTES tensors, by the compiled functions and by those for a Python without them."""
+"""The encoding of BYTES tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import triton_python_backend_utils as pb_utils
-from triton_python_backend_utils import _bytes, _core
+
+pytestmark = pytest.mark.usefixtures("both_codecs")
 
 PI = "\N{GREEK SMALL LETTER PI}"
 
@@ -26,17 +27,6 @@ def objects(*elements: object) -> np.ndarray[Any, Any]:
 
 def encoded(*payloads: bytes) -> bytes:
     return b"".join(len(payload).to_bytes(4, "little") + payload for payload in payloads)
-
-
-@pytest.fixture(params=["compiled", "python"], autouse=True)
-def _both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test runs once with the functions of `_core` and once with their stand-ins."""
-    if request.param == "python":
-        monkeypatch.setattr(_bytes, "_encode", _bytes._encode_in_python)
-        monkeypatch.setattr(_bytes, "_decode", _bytes._decode_in_python)
-    else:
-        assert _bytes._encode is _core.encode_bytes
-        assert _bytes._decode is _core.decode_bytes
 
 
 class LoudBytes(bytes):
@@ -55,18 +45,21 @@ def test_elements_are_length_and_payload_in_c_order() -> None:
     assert pb_utils.serialize_byte_tensor(array) == encoded(b"a", b"bc", b"", b"d\0")
 
 
+@pytest.mark.parametrize("element", [b"a\0b\0", b"\xff\xfe", b""])
+def test_bytes_are_taken_as_they_are(element: bytes) -> None:
+    assert pb_utils.serialize_byte_tensor(objects(element)) == encoded(element)
+
+
 @pytest.mark.parametrize(
     ("element", "payload"),
     [
-        (b"a\0b\0", b"a\0b\0"),
-        (b"\xff\xfe", b"\xff\xfe"),
         (np.bytes_(b"ab"), b"ab"),
         (LoudBytes(b"ab"), b"ab"),
         (bytearray(b"a\0b"), b"a\0b"),
         (bytearray(), b""),
     ],
 )
-def test_bytes_of_every_kind_are_taken_as_they_are(element: object, payload: bytes) -> None:
+def test_bytes_of_other_kinds_are_taken_as_they_are(element: object, payload: bytes) -> None:
     assert pb_utils.serialize_byte_tensor(objects(element)) == encoded(payload)
 
 
@@ -225,53 +218,8 @@ def test_element_beyond_the_buffer_is_refused(data: bytes) -> None:
         pb_utils.deserialize_bytes_tensor(data)
 
 
-ELEMENTS = st.one_of(
-    st.binary(max_size=40),
-    st.text(max_size=40),
-    st.binary(max_size=9).map(bytearray),
-    st.binary(max_size=9).map(np.bytes_),
-    st.text(max_size=9).map(np.str_),
-    st.integers(),
-    st.floats(),
-    st.none(),
-)
-
-
-def arrays_of(rows: list[Any], dtype: Any) -> list[np.ndarray[Any, Any]]:
-    """The same elements as arrays of several shapes and orders."""
-    flat = objects(*rows) if dtype is object else np.array(rows, dtype=dtype)
-    square = flat[: len(flat) // 2 * 2].reshape(2, -1)
-    return [flat, flat[::2], flat[::-1], square, square.T, np.asfortranarray(square)]
-
-
-@given(st.lists(ELEMENTS, max_size=30))
-def test_compiled_and_python_encode_the_same(elements: list[Any]) -> None:
-    for array in arrays_of(elements, object):
-        assert _core.encode_bytes(array) == _bytes._encode_in_python(array)
-
-
-@given(st.lists(st.binary(max_size=12), min_size=1, max_size=30))
-def test_compiled_and_python_encode_fixed_lengths_the_same(elements: list[bytes]) -> None:
-    for array in arrays_of(elements, "S"):
-        assert _core.encode_bytes(array) == _bytes._encode_in_python(array)
-
-
 @given(st.lists(st.binary(max_size=300), max_size=30))
 def test_what_was_encoded_is_decoded_again(elements: list[bytes]) -> None:
     data = pb_utils.serialize_byte_tensor(objects(*elements))
 
     assert pb_utils.deserialize_bytes_tensor(data).tolist() == elements
-
-
-SMALL_LENGTHS = st.integers(0, 9).map(lambda length: length.to_bytes(4, "little"))
-
-
-@given(st.lists(st.one_of(SMALL_LENGTHS, st.binary(max_size=9)), max_size=12).map(b"".join))
-def test_compiled_and_python_decode_the_same(data: bytes) -> None:
-    def result(decode: Callable[[Any], Any]) -> Any:
-        try:
-            return decode(data).tolist()
-        except ValueError as error:
-            return str(error)
-
-    assert result(_core.decode_bytes) == result(_bytes._decode_in_python)

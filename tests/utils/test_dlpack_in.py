@@ -314,6 +314,7 @@ def test_pinned_memory_is_memory_of_the_cpu() -> None:
 @pytest.mark.parametrize(
     ("device", "text"),
     [(CUDA, NO_GPU), (METAL, "DLDevice type 8 is not support by Python backend.")],
+    ids=["CUDA", "Metal"],
 )
 def test_array_elsewhere_is_refused(device: int, text: str) -> None:
     producer = Producer(np.arange(3), device=(device, 0))
@@ -378,7 +379,7 @@ def test_what_is_no_producer_is_refused(producer: object) -> None:
 
 def test_producer_needs_both_methods_and_has_to_give_a_capsule() -> None:
     class Half:
-        def __dlpack__(self) -> object:
+        def __dlpack__(self, stream: object = None) -> object:
             return None
 
     class Liar(Half):
@@ -476,7 +477,7 @@ def test_read_only_array_of_numpy_stays_read_only() -> None:
 
 def test_what_a_producer_without_versions_refuses_is_refused() -> None:
     class Refusing(Producer):
-        def __dlpack__(self) -> Any:  # type: ignore[override]
+        def __dlpack__(self, stream: object = None) -> Any:  # type: ignore[override]
             raise BufferError("not in this form")
 
     with pytest.raises(BufferError, match="not in this form"):

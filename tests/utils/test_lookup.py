@@ -33,10 +33,13 @@ def test_configuration_without_the_section_gives_none() -> None:
     ("config", "decoupled"),
     [
         ({}, False),
-        ({"model_transaction_policy": {}}, False),
         ({"model_transaction_policy": {"decoupled": False}}, False),
         ({"model_transaction_policy": {"decoupled": True}}, True),
     ],
 )
 def test_decoupled_is_read_from_the_transaction_policy(config: dict[str, Any], decoupled: bool) -> None:
     assert pb_utils.using_decoupled_model_transaction_policy(config) is decoupled
+
+
+def test_empty_transaction_policy_is_not_decoupled() -> None:
+    assert pb_utils.using_decoupled_model_transaction_policy({"model_transaction_policy": {}}) is False

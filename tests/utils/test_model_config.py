@@ -71,7 +71,16 @@ def test_dynamic_batching_refuses_another_scheduler(other: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["input", "output"])
-def test_new_tensor_is_appended_as_a_copy(kind: str) -> None:
+def test_new_tensor_is_appended(kind: str) -> None:
+    target = config(**{kind: [{**X, "name": "first"}]})
+
+    add(kind, target, X)
+
+    assert target.as_dict()[kind] == [{**X, "name": "first"}, X]
+
+
+@pytest.mark.parametrize("kind", ["input", "output"])
+def test_new_tensor_is_a_copy(kind: str) -> None:
     target, tensor = config(), dict(X)
 
     add(kind, target, tensor)

@@ -97,14 +97,6 @@ def test_every_public_name_exists() -> None:
     assert len(set(pb_utils.__all__)) == len(pb_utils.__all__)
 
 
-def test_flags_are_those_of_the_server() -> None:
-    assert pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START == 1
-    assert pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END == 2
-    assert pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL == 1
-    assert pb_utils.TRITONSERVER_REQUEST_RELEASE_ALL == 1
-    assert pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE == 2
-
-
 @pytest.mark.parametrize("name", ["_bytes", "_dtypes"])
 def test_examples_in_docstrings_are_right(name: str) -> None:
     module = importlib.import_module(f"triton_python_backend_utils.{name}")

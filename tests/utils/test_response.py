@@ -94,7 +94,6 @@ def test_response_has_nothing_by_default() -> None:
     assert response.output_tensors() == []
     assert response.has_error() is False
     assert response.error() is None
-    assert response.parameters() == "{}"
 
 
 def test_response_keeps_its_tensors() -> None:
@@ -118,7 +117,16 @@ def test_response_carries_an_error() -> None:
     assert error is not None
     assert error.message() == "text"
     assert error.code() == TritonError.UNAVAILABLE
-    assert response.parameters() == ""
+
+
+def test_response_without_parameters_has_an_empty_object_of_them() -> None:
+    assert InferenceResponse().parameters() == "{}"
+    assert InferenceResponse([], None, None).parameters() == "{}"
+    assert InferenceResponse([tensor()], parameters={}).parameters() == "{}"
+
+
+def test_response_with_an_error_has_no_parameters() -> None:
+    assert InferenceResponse(error=TritonError("text")).parameters() == ""
 
 
 def test_response_parameters_are_json() -> None:

@@ -1,4 +1,4 @@
-"""What needs a server says so in a Python that has none; what does not works."""
+"""What needs a server says so in a Python that has none."""
 
 from __future__ import annotations
 
@@ -26,17 +26,10 @@ def test_what_needs_a_server_names_itself(name: str) -> None:
         NEEDS_A_SERVER[name]()
 
 
-def test_kinds_of_metrics_have_the_numbers_of_the_server() -> None:
-    family = pb_utils.MetricFamily
+def test_there_are_no_calls() -> None:
+    request = pb_utils.InferenceRequest(inputs=[], requested_output_names=[], model_name="m")
 
-    assert [int(kind) for kind in (family.COUNTER, family.GAUGE, family.HISTOGRAM)] == [0, 1, 2]
-    assert native.MetricKind.GAUGE == native.GAUGE == family.GAUGE
-
-
-def test_memory_that_a_model_prefers_has_one_of_two_types() -> None:
-    assert (int(pb_utils.TRITONSERVER_MEMORY_GPU), int(pb_utils.TRITONSERVER_MEMORY_CPU)) == (0, 1)
-    assert native.MemoryType.TRITONSERVER_MEMORY_CPU == pb_utils.TRITONSERVER_MEMORY_CPU
-    pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_GPU)
-    pb_utils.PreferredMemory(preferred_memory_type=pb_utils.TRITONSERVER_MEMORY_CPU, preferred_device_id=1)
-    with pytest.raises(TypeError):
-        pb_utils.PreferredMemory(1)  # type: ignore[arg-type]
+    with pytest.raises(
+        pb_utils.TritonModelException, match=r"^BLS is only supported during the 'execute' function\.$"
+    ):
+        request.exec()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from serving.client import Client
+from serving.contender import Contender
 from serving.repository import config, identity_config, model_code
 from serving.server import TritonServer
 from serving.types import Load
@@ -108,8 +109,7 @@ def test_a_model_sees_writable_arrays_of_bytes(load: Load, client: Client) -> No
     def one(self, tensor):
         array = tensor.as_numpy()
         assert tensor.as_numpy() is array
-        assert tensor.triton_dtype() == 13
-        assert array.dtype == np.object_ and array.flags.writeable and array.base is None, array.flags
+        assert array.dtype == np.object_ and array.flags.writeable, array.flags
         assert list(array.shape) == tensor.shape() == [2, 3]
         return answer(OUT=objects(*(type(element).__name__ for element in array.ravel())))
 """,
@@ -119,7 +119,7 @@ def test_a_model_sees_writable_arrays_of_bytes(load: Load, client: Client) -> No
     assert got.tolist() == [b"bytes"] * 6
 
 
-@pytest.mark.parametrize("output", ["array", "tensor"])
+@pytest.mark.parametrize("output", ["array", pytest.param("tensor", marks=pytest.mark.differs("snapshot"))])
 def test_a_bytes_input_that_was_changed_in_place_goes_out_changed(
     load: Load, client: Client, output: str
 ) -> None:
@@ -145,6 +145,7 @@ def test_a_bytes_input_that_was_changed_in_place_goes_out_changed(
             'objects(b"raw\\xff", np.bytes_(b"np"), bytearray(b"array"))',
             [b"raw\xff", b"np", b"array"],
             id="bytes of every kind",
+            marks=pytest.mark.differs("np-bytes"),
         ),
         pytest.param(
             'objects("text", "\\u03c0", np.str_("np"), 42, None, 1.5)',
@@ -175,13 +176,15 @@ def test_what_a_model_makes_goes_out_by_the_rules(
     assert client.infer(model, {"IN": np.zeros(1, np.int32)})["OUT"].tolist() == want
 
 
+@pytest.mark.differs("snapshot")
 def test_a_tensor_that_is_used_again_goes_out_as_it_is_each_time(load: Load, client: Client) -> None:
     """And not as it was when it went out first."""
     model = load(
         HEAD
         + """
-    numbers = pb_utils.Tensor("NUMBERS", np.zeros(2, np.int32))
-    strings = pb_utils.Tensor("STRINGS", objects("a", "b"))
+    def initialize(self, args):
+        self.numbers = pb_utils.Tensor("NUMBERS", np.zeros(2, np.int32))
+        self.strings = pb_utils.Tensor("STRINGS", objects("a", "b"))
 
     def one(self, tensor):
         self.numbers.as_numpy()[1] += 1
@@ -385,7 +388,7 @@ MALFORMED = {
     "too many": (element(b"a") * 3, "unexpected number of string elements 3 for inference input 'IN'"),
     "too few": (element(b"a"), "expected 2 string"),
     "empty": (b"", "expected 2 string"),
-    "incomplete": (INCOMPLETE, f"_0', message: {INCOMPLETE_TEXT}"),
+    "incomplete": (INCOMPLETE, INCOMPLETE_TEXT),
     "far too long": (element(b"a") + b"\xff\xff\xff\xff", "but only 0 bytes available"),
     "without a whole length": (element(b"a") + b"\1\0", "incomplete string length indicator"),
 }
@@ -403,6 +406,19 @@ def test_a_malformed_bytes_input_is_an_error_of_its_request(
     assert_same(client.infer(model, {"IN": good})["OUT"], good)
 
 
+def test_the_error_of_a_malformed_bytes_input_has_this_text_alone(
+    load: Load, client: Client, contender: Contender, request: pytest.FixtureRequest
+) -> None:
+    """And the code of a request that is wrong."""
+    if contender.is_ours:
+        request.applymarker(pytest.mark.xfail(reason="bug: the text has a prefix here", strict=True))
+    model = load(IDENTITY, STRINGS)
+    failure = client.failure(model, {"IN": client.tensor_of("IN", "BYTES", [2], INCOMPLETE)})
+    assert failure.status() in ("400", "StatusCode.INVALID_ARGUMENT")
+    assert failure.message() == INCOMPLETE_TEXT
+
+
+@pytest.mark.differs("malformed-in-batch")
 def test_a_malformed_request_does_not_harm_the_others_of_its_batch(load: Load, server: TritonServer) -> None:
     batches = "dynamic_batching { max_queue_delay_microseconds: 100000 }"
     model = load(IDENTITY, identity_config("STRING", max_batch_size=16, more=batches))

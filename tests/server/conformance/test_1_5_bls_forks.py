@@ -28,6 +28,19 @@ def work(argument):
 
 
 @pytest.mark.parametrize("size", [1, 20_000])
+def test_a_pool_calls(load: Load, http: Client, size: int) -> None:
+    child = load(IDENTITY, identity_config("INT32"))
+    code = caller("""
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            return pool.map(work, [(child, number, told["size"]) for number in range(4)], 2)
+    """)
+    model = load(code.replace("class TritonPythonModel", POOL + "\n\nclass TritonPythonModel"), CALLER_CONFIG)
+    answers = ask(http, model, child=child, size=size)
+    assert [(got, number) for got, number, _ in answers] == [(size, number) for number in range(4)]
+
+
+@pytest.mark.differs("many-forks", run=False)
+@pytest.mark.parametrize("size", [1, 20_000])
 def test_a_pool_of_processes_calls(load: Load, http: Client, settle: Settle, size: int) -> None:
     """Ten at once, and a second pool after the first."""
     child = load(IDENTITY, identity_config("INT32"))
@@ -81,6 +94,7 @@ class TritonPythonModel:
         assert ask(http, model, child=child, count=10) == [[[number * 10]] for number in range(10)]
 
 
+@pytest.mark.differs("fork-before-execute")
 def test_a_pool_that_was_made_in_initialize_calls_in_execute(load: Load, http: Client) -> None:
     """Its processes were forked when no call was possible yet."""
     child = load(IDENTITY, identity_config("INT32"))
@@ -127,7 +141,7 @@ def {phase}(self, args=None):
 
 
 def test_threads_of_a_child_call(load: Load, http: Client, settle: Settle) -> None:
-    """They share one channel, whoever calls first."""
+    """Whoever calls first."""
     child = load(IDENTITY, identity_config("INT32"))
     model = load(
         caller(
@@ -147,8 +161,7 @@ def test_threads_of_a_child_call(load: Load, http: Client, settle: Settle) -> No
                 one(2)
                 for thread in threads:
                     thread.join()
-                names = (os.readlink(entry.path) for entry in os.scandir("/proc/self/fd"))
-                return [sorted(answers.items()), sum("memfd:" in name for name in names)]
+                return sorted(answers.items())
 
             return [self.in_child(work) for _ in range(told["count"])]
             """,
@@ -157,9 +170,35 @@ def test_threads_of_a_child_call(load: Load, http: Client, settle: Settle) -> No
         CALLER_CONFIG,
     )
     settle(model, child)
-    for answers, memories in ask(http, model, child=child, count=5):
-        assert answers == [[thread, 50] for thread in range(3)]
-        assert memories == 2, "its parent's and its own"
+    assert ask(http, model, child=child, count=5) == [[[thread, 50] for thread in range(3)]] * 5
+
+
+@pytest.mark.ours
+def test_threads_of_a_child_share_one_channel(load: Load, http: Client, settle: Settle) -> None:
+    child = load(IDENTITY, identity_config("INT32"))
+    model = load(
+        caller(
+            """
+            def work():
+                def one():
+                    call(child, {"IN": ints(1)})
+
+                threads = [threading.Thread(target=one) for _ in range(3)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                names = (os.readlink(entry.path) for entry in os.scandir("/proc/self/fd"))
+                return sum("memfd:" in name for name in names)
+
+            return [self.in_child(work) for _ in range(told["count"])]
+            """,
+            FORKS,
+        ),
+        CALLER_CONFIG,
+    )
+    settle(model, child)
+    assert ask(http, model, child=child, count=2) == [2, 2], "its parent's and its own"
 
 
 def test_a_child_and_its_parent_call_at_the_same_time(load: Load, http: Client, settle: Settle) -> None:
@@ -330,6 +369,7 @@ def test_a_child_that_is_killed_in_a_call(
         assert answers == ["it was killed", [2], [3]]
 
 
+@pytest.mark.differs("killed-child", run=False)
 def test_children_are_killed_and_forked_at_random(load: Load, http: Client, settle: Settle) -> None:
     child = load(IDENTITY, identity_config("INT32"))
     model = load(

@@ -218,6 +218,7 @@ class TritonPythonModel:
 # --- memory that does not suffice ---
 
 
+@pytest.mark.ours
 def test_an_input_without_room_is_an_error_and_the_next_one_is_right(load: Load, http: Client) -> None:
     child = load(IDENTITY, identity_config("INT32"))
     model = load(
@@ -236,6 +237,7 @@ def test_an_input_without_room_is_an_error_and_the_next_one_is_right(load: Load,
     assert all(f"Model {child} - Error when running inference: {GROWTH} to " in text for text in texts), texts
 
 
+@pytest.mark.ours
 def test_an_answer_without_room_is_an_error_and_the_next_one_is_right(load: Load, http: Client) -> None:
     """Other outputs, which the model keeps, take the memory that the answer would need."""
     child = load(IDENTITY, identity_config("INT32"))
@@ -258,6 +260,7 @@ def test_an_answer_without_room_is_an_error_and_the_next_one_is_right(load: Load
     assert all(GROWTH in text for text in texts), texts
 
 
+@pytest.mark.ours
 def test_not_even_room_for_an_error_is_an_error(load: Load, http: Client) -> None:
     """The model keeps outputs, of less and less, until nothing more fits; then it lets go of them."""
     child = load(IDENTITY, identity_config("STRING"))

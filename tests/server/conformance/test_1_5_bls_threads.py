@@ -197,6 +197,15 @@ class TritonPythonModel:
             inputs=request.inputs(), requested_output_names=["OUT"], model_name="NEXT"
         ).exec()
 """
+REFUSING = """
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        error = pb_utils.TritonError("the last one says no", pb_utils.TritonError.NOT_FOUND)
+        return [pb_utils.InferenceResponse(error=error) for _ in requests]
+"""
 
 
 @pytest.mark.parametrize("size", [1, 20_000, 1 << 20])
@@ -210,22 +219,18 @@ def test_a_chain_of_models(load: Load, client: Client, size: int) -> None:
 
 
 def test_an_error_travels_through_a_chain(load: Load, http: Client) -> None:
-    last = load(
-        """
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        error = pb_utils.TritonError("the last one says no", pb_utils.TritonError.NOT_FOUND)
-        return [pb_utils.InferenceResponse(error=error) for _ in requests]
-""",
-        identity_config("INT32"),
-    )
+    last = load(REFUSING, identity_config("INT32"))
     for _ in range(2):
         last = load(PASSING_ON.replace("NEXT", last), identity_config("INT32"))
-    failure = http.failure(last, {"IN": np.array([1], np.int32)})
-    assert (failure.message(), failure.status()) == ("the last one says no", "404")
+    assert http.error(last, {"IN": np.array([1], np.int32)}) == "the last one says no"
+
+
+@pytest.mark.newer("25.04")
+def test_the_code_of_an_error_travels_with_it(load: Load, http: Client) -> None:
+    last = load(REFUSING, identity_config("INT32"))
+    for _ in range(2):
+        last = load(PASSING_ON.replace("NEXT", last), identity_config("INT32"))
+    assert http.failure(last, {"IN": np.array([1], np.int32)}).status() == "404"
 
 
 def test_a_diamond_of_models(load: Load, http: Client) -> None:

@@ -64,6 +64,7 @@ def test_a_stream_that_is_closed(load: Load, server: TritonServer, tmp_path: Pat
     wait_until("it to notice", lambda: (folder / "True").exists())
 
 
+@pytest.mark.differs("cancelled-calls", run=False)
 def test_a_call_that_a_cancelled_request_waits_for_is_cancelled(
     load: Load, server: TritonServer, tmp_path: Path
 ) -> None:
@@ -94,24 +95,23 @@ def test_a_call_that_a_cancelled_request_waits_for_is_cancelled(
 
 
 def test_nobody_cancels(load: Load, client: Client) -> None:
-    """Also of a request that a model made, of which the question makes no sense."""
     model = load(
         model_of("""
         def execute(self, requests):
-            own = pb_utils.InferenceRequest(inputs=[], requested_output_names=[], model_name="m")
             answers = []
             for request in requests:
                 sender = request.get_response_sender()
-                said = [request.is_cancelled(), sender.is_cancelled(), own.is_cancelled()]
+                said = [request.is_cancelled(), sender.is_cancelled()]
                 answers.append(response(*map(int, said)))
             return answers
         """),
         identity_config("INT32"),
     )
     for _ in range(3):
-        assert client.infer(model, ints(1))["OUT"].tolist() == [0, 0, 0]
+        assert client.infer(model, ints(1))["OUT"].tolist() == [0, 0]
 
 
+@pytest.mark.differs("ended-sender", run=False)
 def test_a_sender_that_has_ended_still_answers_the_question(load: Load, stream: Stream) -> None:
     model = load(
         model_of("""

@@ -130,6 +130,7 @@ def test_a_parameter_with_a_fraction_reaches_the_model(load: Load, http: Client)
     assert seen["third"] == 1 / 3
 
 
+@pytest.mark.newer("25.02")
 def test_response_parameters_reach_the_client(load: Load, client: Client) -> None:
     model = load(
         """
