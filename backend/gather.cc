@@ -276,16 +276,14 @@ void CopyInputs(Asked& asked, const std::vector<Group>& groups, const std::strin
 
 // Calls `step` for each request; one that fails gets its error and is dropped.
 template <typename Step>
-void ForEach(std::vector<Asked>& asked, Batch& batch, const std::string& instance_name, Step&& step) {
+void ForEach(std::vector<Asked>& asked, Batch& batch, Step&& step) {
   std::erase_if(asked, [&](Asked& one) {
     Batch::Item& item = batch.items()[one.item];
     try {
       step(item, one);
       return false;
     } catch (const ipc::Error& error) {
-      batch.Fail(
-          item, error.code(),
-          "Failed to process the request(s) for model '" + instance_name + "', message: " + error.message());
+      batch.Fail(item, error.code(), error.message());
       return true;
     }
   });
@@ -309,12 +307,11 @@ Gathered Gather(Batch& batch, ipc::Arena& arena, ExchangeLeases& leases, const I
       asked.emplace_back().item = i;
     }
   }
-  ForEach(asked, batch, instance.name, [](Batch::Item& item, Asked& one) { ReadRequest(item.request, one); });
+  ForEach(asked, batch, [](Batch::Item& item, Asked& one) { ReadRequest(item.request, one); });
 
   auto groups = PlanGroups(asked);
   LeaseGroups(arena, groups, leases);
-  ForEach(asked, batch, instance.name,
-          [&](Batch::Item&, Asked& one) { CopyInputs(one, groups, instance.name); });
+  ForEach(asked, batch, [&](Batch::Item&, Asked& one) { CopyInputs(one, groups, instance.name); });
 
   Gathered gathered;
   ipc::Execute message;

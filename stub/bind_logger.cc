@@ -7,7 +7,7 @@
 
 namespace tpb::stub {
 
-// str or bytes, not looked into: most lines of a low level are never sent.
+// str, bytes or bytearray, not looked into: most lines of a low level are never sent.
 struct LogMessage {
   pybind11::object value;
 };
@@ -19,7 +19,8 @@ struct pybind11::detail::type_caster<tpb::stub::LogMessage> {
   PYBIND11_TYPE_CASTER(tpb::stub::LogMessage, const_name("str | bytes"));
 
   bool load(handle source, bool /*convert*/) {
-    if (PyUnicode_Check(source.ptr()) == 0 && PyBytes_Check(source.ptr()) == 0) {
+    if (PyUnicode_Check(source.ptr()) == 0 && PyBytes_Check(source.ptr()) == 0 &&
+        PyByteArray_Check(source.ptr()) == 0) {
       return false;
     }
     value.value = reinterpret_borrow<object>(source);
@@ -38,6 +39,9 @@ struct Logger {};
 std::string Utf8(py::handle text) {
   if (PyBytes_Check(text.ptr()) != 0) {
     return py::reinterpret_borrow<py::bytes>(text);
+  }
+  if (PyByteArray_Check(text.ptr()) != 0) {
+    return {PyByteArray_AsString(text.ptr()), static_cast<std::size_t>(PyByteArray_Size(text.ptr()))};
   }
   Py_ssize_t size = 0;
   if (const char* utf8 = PyUnicode_AsUTF8AndSize(text.ptr(), &size)) {

@@ -136,14 +136,12 @@ TEST(Gather, RefusesOnlyTheRequestWhoseBytesInputIsMalformed) {
   const Gathered gathered = exchange.Gather(batch);
 
   CHECK(gathered.sent == (std::vector<std::size_t>{0, 4}));
-  const std::string prefix = "Failed to process the request(s) for model 'm_0_0', message: ";
   CHECK_EQ(requests[1].sent.message,
-           prefix + "unexpected number of string elements 2 for inference input 'IN', expecting 1");
-  CHECK_EQ(requests[2].sent.message, prefix + "expected 3 strings for inference input 'IN', got 2");
+           "unexpected number of string elements 2 for inference input 'IN', expecting 1");
+  CHECK_EQ(requests[2].sent.message, "expected 3 strings for inference input 'IN', got 2");
   CHECK_EQ(requests[3].sent.message,
-           prefix +
-               "incomplete string data for inference input 'IN', expecting string of length 2 but only 1 "
-               "bytes available");
+           "incomplete string data for inference input 'IN', expecting string of length 2 but only 1 bytes "
+           "available");
   for (const std::size_t refused : {1U, 2U, 3U}) {
     CHECK_EQ(requests[refused].sent.code, TRITONSERVER_ERROR_INVALID_ARG);
   }

@@ -45,12 +45,7 @@ def test_ways_to_import_them(load: Load, client: Client, imports: str) -> None:
     [
         "pb_utils.Tensor(text, np.zeros(1)).name()",
         "pb_utils.TritonError(text).message()",
-        pytest.param(
-            "pb_utils.Logger.log_info(text) or 'text'",
-            marks=pytest.mark.xfail(
-                "config.getoption('--backend') == 'ours'", reason="bug: a TypeError here", strict=True
-            ),
-        ),
+        "pb_utils.Logger.log_info(text) or 'text'",
     ],
     ids=["Tensor", "TritonError", "Logger"],
 )

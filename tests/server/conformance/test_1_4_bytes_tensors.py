@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from serving.client import Client
-from serving.contender import Contender
 from serving.repository import config, identity_config, model_code
 from serving.server import TritonServer
 from serving.types import Load
@@ -406,12 +405,8 @@ def test_a_malformed_bytes_input_is_an_error_of_its_request(
     assert_same(client.infer(model, {"IN": good})["OUT"], good)
 
 
-def test_the_error_of_a_malformed_bytes_input_has_this_text_alone(
-    load: Load, client: Client, contender: Contender, request: pytest.FixtureRequest
-) -> None:
+def test_the_error_of_a_malformed_bytes_input_has_this_text_alone(load: Load, client: Client) -> None:
     """And the code of a request that is wrong."""
-    if contender.is_ours:
-        request.applymarker(pytest.mark.xfail(reason="bug: the text has a prefix here", strict=True))
     model = load(IDENTITY, STRINGS)
     failure = client.failure(model, {"IN": client.tensor_of("IN", "BYTES", [2], INCOMPLETE)})
     assert failure.status() in ("400", "StatusCode.INVALID_ARGUMENT")
