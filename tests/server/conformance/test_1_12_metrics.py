@@ -53,6 +53,32 @@ def failed(model: str, text: str) -> list[str]:
     return ["TritonModelException", text.replace("<server>", server)]
 
 
+# --- what they are ---
+
+
+def test_the_kinds_have_numbers(load: Load, http: Client) -> None:
+    model = load(SCRIPTED, SCRIPTED_CONFIG)
+    script = """
+        import c_python_backend_utils as native
+        family = pb_utils.MetricFamily
+        kinds = [family.COUNTER, family.GAUGE, family.HISTOGRAM]
+        answer = [[int(one) for one in kinds], {type(one) for one in kinds} == {native.MetricKind}]
+    """
+    assert do(http, model, script) == [[0, 1, 2], True]
+
+
+def test_a_metric_is_made_by_its_family(load: Load, http: Client, name: str) -> None:
+    model = load(SCRIPTED, SCRIPTED_CONFIG)
+    script = make(name, "GAUGE") + "answer = [type(metric).__name__, type(metric).__module__]\n"
+    script += "answer += failure(type(metric))"
+    assert do(http, model, script) == [
+        "Metric",
+        "c_python_backend_utils",
+        "TypeError",
+        "c_python_backend_utils.Metric: No constructor defined!",
+    ]
+
+
 # --- what the page shows ---
 
 
@@ -268,6 +294,7 @@ def test_a_family_has_one_kind(load: Load, http: Client, name: str) -> None:
     )
 
 
+@pytest.mark.ours
 @pytest.mark.parametrize("own", ["nv_inference_count", "triton_python_shm_pool_bytes"])
 def test_the_servers_own_names_are_refused(load: Load, http: Client, own: str) -> None:
     model = load(SCRIPTED, SCRIPTED_CONFIG)
@@ -415,6 +442,7 @@ def test_a_family_can_be_made_again(load: Load, http: Client, server: TritonServ
 # --- other processes ---
 
 
+@pytest.mark.ours
 def test_a_forked_child_makes_metrics_of_its_own(
     load: Load, http: Client, server: TritonServer, name: str
 ) -> None:

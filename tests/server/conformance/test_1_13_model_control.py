@@ -141,6 +141,35 @@ def test_an_unknown_model_is_not_ready_and_can_be_unloaded(load: Load, http: Cli
     assert do(http, model, script) == [False, None]
 
 
+def test_an_unload_is_not_waited_for(load: Load, http: Client, child: str, repository: Path) -> None:
+    """The call returns while finalize runs."""
+    slow = (
+        IDENTITY
+        + """
+    def initialize(self, args):
+        self.go = args["model_repository"] + "/go"
+
+    def finalize(self):
+        import os
+        import time
+
+        while not os.path.exists(self.go):
+            time.sleep(0.01)
+"""
+    )
+    folder = write_model(repository, child, slow, INT32)
+    model = load(SCRIPTED, SCRIPTED_CONFIG)
+    script = f"""
+        pb_utils.load_model("{child}")
+        pb_utils.unload_model("{child}")
+        answer = pb_utils.is_model_ready("{child}")
+    """
+    assert do(http, model, script) is False
+    assert http.state(child).startswith("UNLOADING")
+    (folder / "go").touch()
+    wait_until("the model to leave", lambda: not http.state(child).startswith("UNLOADING"))
+
+
 def test_initialize_may_load_another_model(load: Load, http: Client, child: str) -> None:
     code = f"""
 import triton_python_backend_utils as pb_utils
@@ -333,6 +362,7 @@ def test_a_model_may_unload_itself(load: Load, http: Client) -> None:
     wait_until("the model to leave", lambda: not http.raw.is_model_ready(model))
 
 
+@pytest.mark.ours
 def test_more_loads_than_the_server_runs_at_once_are_refused(
     load: Load, http: Client, repository: Path, child: str
 ) -> None:

@@ -246,6 +246,15 @@ def test_it_always_finds_what_the_server_always_sends(load: Load, http: Client) 
     assert got["max_batch_size"] == 0
 
 
+def test_it_knows_the_folder_of_its_model(load: Load, http: Client, repository: Path) -> None:
+    body = """
+        config.as_dict()["parameters"] = {"folder": {"string_value": pb_utils.get_model_dir()}}
+        return config
+"""
+    model = load(HEAD + body, config(*TENSORS))
+    assert http.config(model)["parameters"]["folder"]["string_value"] == str(repository / model / "1")
+
+
 def test_what_it_changes_in_the_dictionary_counts(load: Load, http: Client) -> None:
     body = """
         config.as_dict()["max_batch_size"] = 3
@@ -300,12 +309,14 @@ def notes_of(start_server: StartServer, tmp_path: Path, count: int, **options: A
     return lines
 
 
+@pytest.mark.ours
 def test_its_process_becomes_the_first_instance(start_server: StartServer, tmp_path: Path) -> None:
     (asked, initialized) = notes_of(start_server, tmp_path, 1)
     assert asked[0] == "auto-complete"
     assert initialized == ["initialize", asked[1], f"[{asked[1]}]"]
 
 
+@pytest.mark.ours
 def test_of_two_instances_one_has_its_process(start_server: StartServer, tmp_path: Path) -> None:
     asked, *initialized = notes_of(start_server, tmp_path, 2)
     assert asked[0] == "auto-complete"

@@ -23,6 +23,8 @@ from serving.server import TritonServer
 from serving.types import Load
 from serving.waiting import wait_until
 
+pytestmark = pytest.mark.newer("26.03")
+
 ONE = np.array([1], np.int32)
 INT32 = identity_config("INT32")
 PROXY = Path(os.environ.get("TPB_READY_PROXY_DIR") or Path(__file__).parents[3] / "build/dev/tests")

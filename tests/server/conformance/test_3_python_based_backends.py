@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from serving.client import Client
+from serving.contender import Contender
 from serving.repository import config, instance_group, model_code, write_model
 from serving.types import StartServer
 
@@ -64,11 +65,9 @@ def config_of(backend: str, *, more: str = "") -> str:
 
 
 @pytest.fixture
-def backends(backend_dir: Path, tmp_path: Path) -> Path:
+def backends(contender: Contender, tmp_path: Path) -> Path:
     """A folder for --backend-directory that a test may add to."""
-    copy = tmp_path / "backends"
-    shutil.copytree(backend_dir, copy, symlinks=True)
-    return copy
+    return contender.copy(tmp_path / "backends")
 
 
 def write_backend(backends: Path, name: str, code: str) -> Path:
@@ -168,6 +167,7 @@ def test_errors_of_its_code_are_those_of_the_load(start_server: StartServer, bac
     assert f"{folder}/model.py(1)" in error
 
 
+@pytest.mark.ours
 def test_the_settings_of_the_python_backend_are_its_own(start_server: StartServer, backends: Path) -> None:
     """They are given for `python`, and a mistake in them keeps it from loading."""
     write_backend(backends, "telling", TELLING)
