@@ -246,13 +246,10 @@ def test_it_always_finds_what_the_server_always_sends(load: Load, http: Client) 
     assert got["max_batch_size"] == 0
 
 
-def test_it_knows_the_folder_of_its_model(load: Load, http: Client, repository: Path) -> None:
-    body = """
-        config.as_dict()["parameters"] = {"folder": {"string_value": pb_utils.get_model_dir()}}
-        return config
-"""
-    model = load(HEAD + body, config(*TENSORS))
-    assert http.config(model)["parameters"]["folder"]["string_value"] == str(repository / model / "1")
+def test_it_knows_the_folder_of_its_model(http: Client, repository: Path, model_name: str) -> None:
+    body = "        raise ValueError(pb_utils.get_model_dir())\n"
+    error = load_error(http, repository, model_name, HEAD + body)
+    assert error.startswith(f"Internal: ValueError: {repository / model_name / '1'}\n\nAt:\n")
 
 
 def test_what_it_changes_in_the_dictionary_counts(load: Load, http: Client) -> None:
@@ -267,6 +264,7 @@ def test_what_it_changes_in_the_dictionary_counts(load: Load, http: Client) -> N
     assert [one["name"] for one in got["output"]] == ["OUT"]
 
 
+@pytest.mark.differs("unknown-config-fields")
 def test_what_the_server_cannot_accept_fails_the_load(
     http: Client, repository: Path, model_name: str
 ) -> None:

@@ -58,7 +58,14 @@ def test_a_task_goes_on_between_batches(load: Load, http: Client) -> None:
     http.unload(model)
 
 
-@pytest.mark.parametrize("raised", ["ValueError('no')", "SystemExit('no')", "asyncio.CancelledError('no')"])
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "ValueError('no')",
+        "asyncio.CancelledError",
+        pytest.param("SystemExit('no')", marks=pytest.mark.differs("async-exit", run=False)),
+    ],
+)
 def test_an_exception_is_the_answer(load: Load, client: Client, raised: str) -> None:
     model = load(
         asynchronous(f"""
@@ -70,7 +77,8 @@ def test_an_exception_is_the_answer(load: Load, client: Client, raised: str) -> 
         ONE,
     )
     name = raised.split("(")[0].split(".")[-1]
-    assert f"{name}: no" in client.error(model, ints(1))
+    text = f"{name}: no" if "'no'" in raised else f"{name}: "
+    assert text in client.error(model, ints(1))
     assert client.infer(model, ints(0))["OUT"].tolist() == [1]
 
 
@@ -118,6 +126,7 @@ def test_an_exception_of_a_decoupled_model_is_an_answer(load: Load, stream: Stre
     )
 
 
+@pytest.mark.differs("async-exception", run=False)
 def test_a_decoupled_model_that_returns_something(load: Load, stream: Stream) -> None:
     model = load(
         asynchronous("""

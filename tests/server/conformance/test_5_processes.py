@@ -41,16 +41,22 @@ def test_the_environment_is_the_servers(start_server: StartServer) -> None:
         assert do(client, "m", f"import os\n{script}") == ["of the server", "C.UTF-8", None]
 
 
-@pytest.mark.parametrize(("name", "expected"), [("C.UTF-8", ["en_US", "UTF-8"]), ("INVALID", [None, None])])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("C.UTF-8", "UTF-8", marks=pytest.mark.differs("locale")),
+        ("INVALID", None),
+    ],
+)
 def test_the_locale_is_that_of_the_environment(
-    start_server: StartServer, name: str, expected: list[str | None]
+    start_server: StartServer, name: str, expected: str | None
 ) -> None:
     """And one that does not exist does no harm."""
     server = start_server(environment={"LC_ALL": name})
     write_model(server.start.repository, "m", SCRIPTED, SCRIPTED_CONFIG)
     with Client(server) as client:
         client.load("m")
-        assert do(client, "m", "import locale\nanswer = locale.getlocale()") == expected
+        assert do(client, "m", "import locale\nanswer = locale.getlocale()")[1] == expected
 
 
 # --- their ends ---
