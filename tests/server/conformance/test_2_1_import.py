@@ -103,3 +103,11 @@ def test_a_model_sees_its_own_types(load: Load, http: Client) -> None:
         "[pb_utils.Tensor.__module__, pb_utils.InferenceResponse.__module__, "
         "sys.modules['c_python_backend_utils'].Tensor is pb_utils.Tensor]",
     ) == ["c_python_backend_utils", "c_python_backend_utils", True]
+
+
+@pytest.mark.differs("names-at-import")
+def test_all_names_are_there_at_the_import(load: Load, http: Client, repository: Path) -> None:
+    names = ("Tensor", "InferenceRequest", "Logger", "MetricFamily", "load_model", "TritonError")
+    at_import = f"SEEN = [pb_utils.get_model_dir(), *(hasattr(pb_utils, name) for name in {names!r})]\n"
+    model = load(telling("SEEN") + at_import, config(*TENSORS))
+    assert json.loads(http.error(model, ONE)) == [str(repository / model / "1"), *[True] * len(names)]
