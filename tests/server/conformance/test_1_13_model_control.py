@@ -104,7 +104,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("files", FILES)
+@pytest.mark.parametrize(
+    "files", ["one", pytest.param("two", marks=pytest.mark.differs("several-files")), "bytes"]
+)
 def test_files_can_be_given(load: Load, http: Client, model_name: str, files: str) -> None:
     model = load(SCRIPTED, SCRIPTED_CONFIG)
     child = f"{model_name}_that_is_nowhere"
@@ -219,6 +221,7 @@ def test_a_model_that_is_not_in_the_repository_is_not_loaded(load: Load, http: C
     )
 
 
+@pytest.mark.differs("refused-control", run=False)
 @pytest.mark.parametrize(
     ("version", "text"),
     [
@@ -253,6 +256,7 @@ def test_files_are_a_dictionary_of_bytes(load: Load, http: Client) -> None:
     ]
 
 
+@pytest.mark.differs("refused-control", run=False)
 def test_files_need_a_configuration(load: Load, http: Client, child: str) -> None:
     model = load(SCRIPTED, SCRIPTED_CONFIG)
     kind, text = do(
@@ -408,20 +412,30 @@ def test_where_a_model_lies(load: Load, http: Client, repository: Path) -> None:
         answer = [pb_utils.get_model_dir()]
         thread = threading.Thread(target=lambda: answer.append(pb_utils.get_model_dir()))
         thread.start(); thread.join()
-        with multiprocessing.get_context("fork").Pool(1) as pool:
-            answer.append(pool.apply(pb_utils.get_model_dir))
+        context = multiprocessing.get_context("fork")
+        here, there = context.Pipe()
+        child = context.Process(target=lambda: there.send(pb_utils.get_model_dir()))
+        child.start()
+        answer.append(here.recv())
+        child.join()
     """
     assert do(http, model, script) == [str(repository / model / "1")] * 3
 
 
-@pytest.mark.differs("forked-control", run=False)
+@pytest.mark.differs("forked-control")
 def test_a_forked_child_may_ask_for_models(load: Load, http: Client) -> None:
     """Over a connection of its own."""
     model = load(SCRIPTED, SCRIPTED_CONFIG)
     script = f"""
         import multiprocessing
-        with multiprocessing.get_context("fork").Pool(1) as pool:
-            answer = [pool.apply(pb_utils.is_model_ready, (name,)) for name in ("nobody", "{model}")]
+        context = multiprocessing.get_context("fork")
+        here, there = context.Pipe()
+        def ask():
+            there.send([pb_utils.is_model_ready(name) for name in ("nobody", "{model}")])
+        child = context.Process(target=ask)
+        child.start()
+        answer = here.recv()
+        child.join()
     """
     assert do(http, model, script) == [False, True]
 
@@ -433,4 +447,4 @@ def test_free_memory_comes_back(load: Load, http: Client) -> None:
     before = do(http, model, script)
     do(http, model, "answer = 'x' * 5_000_000")
     assert before > 0
-    assert do(http, model, script) == before
+    assert abs(do(http, model, script) - before) < 65536

@@ -198,20 +198,28 @@ def test_a_death_in_initialize_fails_the_load(http: Client, repository: Path, mo
 
 
 @pytest.mark.parametrize("death", ["os._exit(7)", "os.kill(os.getpid(), 9)", "os.abort()"])
-def test_a_death_in_execute_is_told_to_the_client(
-    load: Load, client: Client, http: Client, repository: Path, death: str
-) -> None:
-    """Whoever asks later hears of it as well; unloaded, repaired and loaded again the model works."""
+def test_a_death_in_execute_is_told_to_the_client(load: Load, client: Client, death: str) -> None:
+    """Whoever asks later hears of it as well."""
     code = f"import os\n\n\nclass TritonPythonModel:\n    def execute(self, requests):\n        {death}\n"
     model = load(code, config(*TENSORS))
     for _ in range(3):
         error = client.failure(model, ONE)
         assert str(error.message()).startswith(not_healthy(f"{model}_0"))
         assert error.status() in ("500", "StatusCode.INTERNAL")
+
+
+@pytest.mark.differs("unload-after-death", run=False)
+def test_a_model_whose_process_has_died_can_be_loaded_again(
+    load: Load, server: TritonServer, http: Client
+) -> None:
+    model = load(GOOD, config(*TENSORS))
+    (stub,) = server.stubs()
+    os.kill(stub.pid, signal.SIGKILL)
+    wait_until("its end", lambda: not stub.alive)
+    assert http.error(model, ONE).startswith(not_healthy(f"{model}_0"))
     http.unload(model)
-    write_model(repository, model, GOOD, config(*TENSORS))
     http.load(model)
-    assert client.infer(model, ONE)["OUT"].tolist() == [1]
+    assert http.infer(model, ONE)["OUT"].tolist() == [1]
 
 
 def test_the_death_of_one_is_none_of_the_others(load: Load, server: TritonServer, http: Client) -> None:
