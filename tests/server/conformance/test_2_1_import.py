@@ -47,6 +47,8 @@ def test_user_code_runs_on_the_main_thread(load: Load, http: Client) -> None:
     ) == [True, True]
 
 
+# Before, a shell started it.
+@pytest.mark.newer("25.08")
 def test_the_folder_and_the_environment_are_the_servers(
     load: Load, http: Client, server: TritonServer
 ) -> None:

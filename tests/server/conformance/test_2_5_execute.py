@@ -50,6 +50,7 @@ def test_an_exception_answers_all_requests_of_a_batch(load: Load, server: Triton
     wait_until("the log to tell of it", lambda: "ValueError: not today" in server.log()[start:])
 
 
+@pytest.mark.differs("closed-and-raised", run=False)
 def test_an_exception_answers_those_that_no_sender_has_answered(load: Load, server: TritonServer) -> None:
     """The senders of the others are closed from then on."""
     model = load(
@@ -73,7 +74,8 @@ def test_an_exception_answers_those_that_no_sender_has_answered(load: Load, serv
     )
     answers = ask_four(server, model)
     assert answers[1] == "[[7]]"
-    assert ["ValueError: too late" in answers[number] for number in (0, 2, 3)] == [True] * 3
+    for number in (0, 2, 3):
+        assert "ValueError: too late" in answers[number]
     closed = "late: Unable to send response. Response sender has been closed."
     wait_until("the sender to be refused", lambda: closed in server.log())
 
