@@ -422,7 +422,6 @@ def test_where_a_model_lies(load: Load, http: Client, repository: Path) -> None:
     assert do(http, model, script) == [str(repository / model / "1")] * 3
 
 
-@pytest.mark.differs("forked-control", run=False)
 def test_a_forked_child_may_ask_for_models(load: Load, http: Client) -> None:
     """Over a connection of its own."""
     model = load(SCRIPTED, SCRIPTED_CONFIG)
