@@ -152,6 +152,7 @@ def test_a_decoupled_model_that_forgets_its_request(load: Load, stream: Stream) 
     assert "without a complete-final flag" in str(only.error)
 
 
+@pytest.mark.differs("asyncio-import")
 def test_the_first_request_does_not_pay_for_asyncio(load: Load, http: Client) -> None:
     """It is there, and its loop runs, when initialize is called."""
     model = load(
