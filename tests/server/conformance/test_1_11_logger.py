@@ -10,6 +10,7 @@ import pytest
 from serving.client import Client
 from serving.log import LogLine, log_lines, model_lines, texts, wait_for_lines
 from serving.repository import write_model
+from serving.scripted import SCRIPTED, SCRIPTED_CONFIG, do
 from serving.server import TritonServer
 from serving.types import Load
 from serving.waiting import wait_until
@@ -33,7 +34,7 @@ Logger.log(message=b"bytes", level=Logger.LogLevel.ERROR)
         CONFIG,
     )
     http.infer(model, ONE)
-    lines = model_lines(server, log_start)
+    lines = wait_for_lines(server, "model.py", until=lambda now: len(now) >= 6, start=log_start)
     assert [line.short for line in lines] == [
         ("I", "info"),
         ("W", "warn"),
@@ -51,36 +52,40 @@ def test_the_caller_is_the_innermost_python_function(
     write_model(repository, model_name, "def help(log):\n    log('helped')\n", filename="helper.py")
     load(working("import helper; helper.help(Logger.log_info)"), CONFIG)
     http.infer(model_name, ONE)
-    assert log_lines(server, "helper.py", start=log_start) == [LogLine("I", "helper.py", 2, "helped")]
+    lines = wait_for_lines(server, "helper.py", until=len, start=log_start)
+    assert lines == [LogLine("I", "helper.py", 2, "helped")]
 
 
+TEXTS = {
+    "nothing": ("''", ""),
+    "quotes": (r"""'with "quotes" and \\ and 100 %s'""", 'with "quotes" and \\ and 100 %s'),
+    "lines": (r"'several\n  lines\tand a tab'", "several\n  lines\tand a tab"),
+    "other alphabets": ("'ü € 😀'", "ü € 😀"),
+    "bytes": ("b'bytes'", "bytes"),
+    "escape sequences": (r"'red: \x1b[31m, \x00 and \x9b'", "red: \\x1b[31m, \\x00 and \\u009b"),
+    "bytes that are no text": (r"b'\xff\xfe ends'", "\\xff\\xfe ends"),
+    "half a character": (r"'file \udcff'", "file \\udcff"),
+}
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *list(TEXTS)[:5],
+        *(pytest.param(what, marks=pytest.mark.differs("log-texts")) for what in list(TEXTS)[5:]),
+    ],
+)
 def test_texts_arrive_whole_and_harmless(
-    load: Load, http: Client, server: TritonServer, log_start: int
+    load: Load, http: Client, server: TritonServer, log_start: int, what: str
 ) -> None:
-    model = load(
-        working(r"""
-Logger.log_info("")
-Logger.log_info('with "quotes" and \\ and 100 %s')
-Logger.log_info("several\n  lines\tand a tab")
-Logger.log_info("ü € 😀")
-Logger.log_info("red: \x1b[31m, \x00 and \x9b")
-Logger.log_info(b"\xff\xfe ends")
-Logger.log_info("file \udcff")
-"""),
-        CONFIG,
-    )
+    expression, expected = TEXTS[what]
+    model = load(working(f"Logger.log_info({expression}); Logger.log_info('the next')"), CONFIG)
     http.infer(model, ONE)
-    assert texts(model_lines(server, log_start)) == [
-        "",
-        'with "quotes" and \\ and 100 %s',
-        "several\n  lines\tand a tab",
-        "ü € 😀",
-        "red: \\x1b[31m, \\x00 and \\u009b",
-        "\\xff\\xfe ends",
-        "file \\udcff",
-    ]
+    lines = wait_for_lines(server, "model.py", until=lambda now: len(now) >= 2, start=log_start)
+    assert texts(lines) == [expected, "the next"]
 
 
+@pytest.mark.ours
 def test_a_long_text_is_cut_and_says_so(
     load: Load, http: Client, server: TritonServer, log_start: int
 ) -> None:
@@ -91,6 +96,7 @@ def test_a_long_text_is_cut_and_says_so(
     assert whole == "y" * 65536
 
 
+@pytest.mark.ours
 def test_lines_of_a_batch_come_before_its_answer(
     load: Load, http: Client, server: TritonServer, log_start: int
 ) -> None:
@@ -101,6 +107,43 @@ def test_lines_of_a_batch_come_before_its_answer(
     lines = texts(log_lines(server, "model.py", "instance.cc", start=log_start))
     assert lines[:1000] == [f"line {number}" for number in range(1000)]
     assert "ValueError: then this" in lines[1000]
+
+
+# --- what it is ---
+
+
+WRONG = [
+    "Logger.log_info, 1",
+    "Logger.log_warn, None",
+    "Logger.log_error, ['text']",
+    "Logger.log_verbose",
+    "Logger.log, None, Logger.INFO",
+    "Logger.log, 'text', 0",
+    "Logger.log, 'text', 'INFO'",
+    "Logger.log, 'text', None",
+]
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_what_is_no_text_or_no_level_is_refused(load: Load, http: Client, call: str) -> None:
+    model = load(SCRIPTED, SCRIPTED_CONFIG)
+    assert do(http, model, f"Logger = pb_utils.Logger\nanswer = failure({call})[0]") == "TypeError"
+
+
+def test_there_is_one_logger_and_it_has_four_levels(load: Load, http: Client) -> None:
+    model = load(SCRIPTED, SCRIPTED_CONFIG)
+    script = """
+        Logger = pb_utils.Logger
+        levels = [Logger.INFO, Logger.WARNING, Logger.ERROR, Logger.VERBOSE]
+        answer = [
+            [int(one) for one in levels],
+            {type(one) for one in levels} == {Logger.LogLevel},
+            Logger.INFO == Logger.LogLevel.INFO,
+            failure(Logger),
+        ]
+    """
+    no_constructor = ["TypeError", "c_python_backend_utils.Logger: No constructor defined!"]
+    assert do(http, model, script) == [[0, 1, 2, 3], True, True, no_constructor]
 
 
 # --- from where, and when ---
@@ -122,7 +165,8 @@ for thread in threads:
         CONFIG,
     )
     http.infer(model, ONE)
-    found = [text.split() for text in texts(model_lines(server, log_start))]
+    lines = wait_for_lines(server, "model.py", until=lambda now: len(now) >= 8 * 500, start=log_start)
+    found = [text.split() for text in texts(lines)]
     assert len(found) == 8 * 500
     for thread in "abcdefgh":
         assert [int(number) for name, number in found if name == thread] == list(range(500))
@@ -148,7 +192,8 @@ threading.Timer(0.2, done.set).start()
 EVERYWHERE = (
     HEAD
     + """
-Logger.log_info("import")
+if Logger:
+    Logger.log_info("said in import")
 
 
 class Last:
@@ -162,45 +207,65 @@ class Ring:
 
 RING = Ring()
 RING.itself, RING.last = RING, Last()  # collected when the interpreter is almost gone
-atexit.register(Logger.log_info, "atexit")
+atexit.register(lambda: Logger.log_info("atexit"))
 
 
 class TritonPythonModel:
     @staticmethod
     def auto_complete_config(config):
-        Logger.log_info("auto_complete_config")
+        global Logger
+        Logger = pb_utils.Logger
+        Logger.log_info("said in auto_complete_config")
         return config
 
     def __init__(self):
-        Logger.log_info("constructor")
+        global Logger
+        Logger = pb_utils.Logger
+        Logger.log_info("said in constructor")
 
     def initialize(self, args):
-        Logger.log_info("initialize")
+        Logger.log_info("said in initialize")
 
     def execute(self, requests):
-        Logger.log_info("execute")
+        Logger.log_info("said in execute")
         return [pb_utils.InferenceResponse(error=pb_utils.TritonError("x")) for _ in requests]
 
     def finalize(self):
-        Logger.log_info("finalize")
+        Logger.log_info("said in finalize")
 """
 )
 
 
+def test_from_each_part_of_a_model(load: Load, http: Client, server: TritonServer, log_start: int) -> None:
+    model = load(EVERYWHERE, CONFIG)
+    http.error(model, ONE)
+    http.unload(model)
+
+    def missing() -> list[str]:
+        log = server.log()[log_start:]
+        parts = ("auto_complete_config", "constructor", "initialize", "execute", "finalize")
+        return [part for part in parts if f"said in {part}" not in log]
+
+    wait_until("the line of each part", lambda: not missing())
+
+
+@pytest.mark.ours
 def test_at_every_time_of_a_models_life(
     load: Load, http: Client, server: TritonServer, log_start: int
 ) -> None:
     model = load(EVERYWHERE, CONFIG)
-    loaded = ["import", "auto_complete_config", "constructor", "initialize"]
+    parts = ("import", "auto_complete_config", "constructor", "initialize")
+    loaded = [f"said in {part}" for part in parts]
     assert texts(model_lines(server, log_start)) == loaded
     http.error(model, ONE)
-    assert texts(model_lines(server, log_start)) == [*loaded, "execute"]
+    assert texts(model_lines(server, log_start)) == [*loaded, "said in execute"]
     http.unload(model)
     last = log_lines(server, "model.py", "?", start=log_start)
-    assert texts(last) == [*loaded, "execute", "finalize", "atexit", "__del__"]
+    assert texts(last) == [*loaded, "said in execute", "said in finalize", "atexit", "__del__"]
     assert "the stub process of" not in server.log()[log_start:]
 
 
+@pytest.mark.differs("early-log-lines")
 def test_of_a_load_that_fails(http: Client, server: TritonServer, model_name: str, log_start: int) -> None:
     code = HEAD + "Logger.log_error('about to fail')\nraise ValueError('failed')\n"
     write_model(server.start.repository, model_name, code, CONFIG)
@@ -208,6 +273,7 @@ def test_of_a_load_that_fails(http: Client, server: TritonServer, model_name: st
     assert [line.short for line in model_lines(server, log_start)] == [("E", "about to fail")]
 
 
+@pytest.mark.ours
 @pytest.mark.parametrize("death", ["os._exit(3)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_before_a_death(load: Load, http: Client, server: TritonServer, log_start: int, death: str) -> None:
     body = f"for number in range(500): Logger.log_info(f'line {{number}}')\n{death}"
@@ -218,6 +284,7 @@ def test_before_a_death(load: Load, http: Client, server: TritonServer, log_star
     assert [f'"line {number}"' in before for number in range(500)] == [True] * 500
 
 
+@pytest.mark.ours
 def test_by_a_thread_that_the_end_of_the_interpreter_interrupts(
     load: Load, http: Client, server: TritonServer, log_start: int
 ) -> None:
@@ -238,12 +305,12 @@ class TritonPythonModel:
             threading.Thread(target=talk, daemon=True).start()
 
     def finalize(self):
-        Logger.log_info("finalize")
+        Logger.log_info("said in finalize")
 """,
         CONFIG,
     )
     http.unload(model)
-    assert "finalize" in texts(model_lines(server, log_start))
+    assert "said in finalize" in texts(model_lines(server, log_start))
     # It ended by itself, with nothing to complain about.
     assert "the stub process of" not in server.log()[log_start:]
     assert "did not finish" not in server.log()[log_start:]
@@ -279,6 +346,7 @@ for worker in workers:
 }
 
 
+@pytest.mark.ours
 @pytest.mark.parametrize("how", FORKING)
 def test_from_forked_children_while_other_threads_log(
     load: Load, http: Client, server: TritonServer, how: str
@@ -321,6 +389,7 @@ def _count_children(lines: list[LogLine]) -> int:
     return sum("] child " in line.text for line in lines)
 
 
+@pytest.mark.ours
 def test_forked_children_leave_out_what_the_log_does_not_take(
     load: Load, http: Client, server: TritonServer
 ) -> None:

@@ -56,12 +56,18 @@ def test_settings_that_change_at_run_time_hold_from_the_next_batch_on(
     model = load(working(ALL_LEVELS), CONFIG)
     with log_settings(server, http, **settings) as start:
         http.infer(model, ONE)
-        assert texts(model_lines(server, start)) == expected
+        assert _shown(server, start, len(expected)) == expected
     start = len(server.log())
     http.infer(model, ONE)
-    assert texts(model_lines(server, start)) == ["info", "warn", "error"]
+    assert _shown(server, start, 3) == ["info", "warn", "error"]
 
 
+def _shown(server: TritonServer, start: int, count: int) -> list[str]:
+    """What the model has logged, as soon as there are so many lines."""
+    return texts(wait_for_lines(server, "model.py", until=lambda now: len(now) >= count, start=start))
+
+
+@pytest.mark.differs("early-log-lines")
 def test_levels_are_known_before_the_first_batch(start_server: StartServer) -> None:
     server = start_server(options=["--log-verbose=1", "--log-info=false"])
     code = HEAD + "Logger.log_info('info'); Logger.log_verbose('verbose')\nclass TritonPythonModel: pass\n"
@@ -86,6 +92,7 @@ else:
 TWO = {"IN": np.array([2], np.int32)}
 
 
+@pytest.mark.ours
 def test_a_line_of_a_disabled_level_never_leaves_the_process(
     load: Load, http: Client, server: TritonServer, log_start: int
 ) -> None:
@@ -95,6 +102,7 @@ def test_a_line_of_a_disabled_level_never_leaves_the_process(
     assert texts(model_lines(server, log_start)) == ["next"]
 
 
+@pytest.mark.ours
 def test_lines_that_the_server_does_not_take_are_counted(start_server: StartServer) -> None:
     server = start_server(settings={"shm_message_queue_size": "64"})
     code = working(STOPPING.replace("COUNT", "1000").replace("LOG", "log_info"))
@@ -119,6 +127,7 @@ def test_lines_that_the_server_does_not_take_are_counted(start_server: StartServ
         ]
 
 
+@pytest.mark.ours
 def test_lines_without_room_in_shared_memory_take_the_way_of_stderr(start_server: StartServer) -> None:
     server = start_server(settings={"shm-max-byte-size": str(4 << 20)})
     body = """

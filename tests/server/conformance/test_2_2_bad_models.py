@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from serving.client import Client
+from serving.contender import Contender
 from serving.repository import config, identity_config, model_code, parameters, write_model
 from serving.server import TritonServer
 from serving.types import Load
@@ -57,6 +58,8 @@ def failed(model: str, text: str) -> str:
 # --- failures of a load ---
 
 
+# Before, the load waits for ever.
+@pytest.mark.newer("25.08", run=False)
 def test_a_missing_model_file(http: Client, repository: Path, model_name: str) -> None:
     error = load_error(http, repository, model_name, None)
     path = repository / model_name / "1" / "model.py"
@@ -134,6 +137,26 @@ def test_a_value_of_force_cpu_that_is_neither_yes_nor_no(
     assert error == "Unsupported: Incorrect value for FORCE_CPU_ONLY_INPUT_TENSORS: maybe'"
 
 
+FORCED = "Forcing CPU only input tensors."
+NOT_FORCED = "Input tensors can be both in CPU and GPU. FORCE_CPU_ONLY_INPUT_TENSORS is off."
+
+
+@pytest.mark.parametrize(("value", "told"), [("yes", FORCED), ("no", NOT_FORCED)])
+def test_the_log_tells_the_value_of_force_cpu(
+    request: pytest.FixtureRequest,
+    contender: Contender,
+    load: Load,
+    server: TritonServer,
+    log_start: int,
+    value: str,
+    told: str,
+) -> None:
+    if contender.is_ours:
+        request.applymarker(pytest.mark.xfail(reason="bug: the log does not tell", strict=True))
+    load(GOOD, config(*TENSORS, more=parameters(FORCE_CPU_ONLY_INPUT_TENSORS=value)))
+    assert told in server.log()[log_start:]
+
+
 @pytest.mark.parametrize("value", ["yes", "no"])
 def test_the_right_values_of_force_cpu_load(load: Load, http: Client, value: str) -> None:
     model = load(GOOD, config(*TENSORS, more=parameters(FORCE_CPU_ONLY_INPUT_TENSORS=value)))
@@ -167,6 +190,7 @@ def test_a_model_file_that_is_no_text(http: Client, repository: Path, model_name
     repair_and_load(http, repository, model_name)
 
 
+@pytest.mark.newer("25.08", run=False)
 def test_a_model_file_that_leads_nowhere(http: Client, repository: Path, model_name: str) -> None:
     folder = write_model(repository, model_name, None, config(*TENSORS))
     (folder / "1" / "model.py").symlink_to("nowhere.py")
@@ -253,7 +277,13 @@ RETURNED = {
 }
 
 
-@pytest.mark.parametrize("what", RETURNED)
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=pytest.mark.differs("returned-generator")) if what == "a generator" else what
+        for what in RETURNED
+    ],
+)
 def test_execute_returns_something_else(load: Load, client: Client, what: str) -> None:
     expression, text = RETURNED[what]
     model = load(EXECUTE + f"        return {expression}\n", config(*TENSORS))
@@ -261,6 +291,7 @@ def test_execute_returns_something_else(load: Load, client: Client, what: str) -
         assert client.error(model, ONE) == failed(model, text)
 
 
+@pytest.mark.differs("unanswered", run=False)
 @pytest.mark.parametrize("returned", ["None", "[None]"])
 def test_a_request_that_the_model_leaves_without_an_answer_gets_an_error(
     load: Load, client: Client, returned: str
@@ -371,13 +402,22 @@ def test_a_very_long_error_reaches_the_client(load: Load, http: Client) -> None:
     assert http.error(model, ONE).count("long ") == 100_000
 
 
-def test_a_recursion_without_end(load: Load, client: Client) -> None:
-    model = load(
-        EXECUTE + "        return self.execute(requests)\n",
-        config(*TENSORS),
-    )
+ENDLESS = EXECUTE + "        return self.execute(requests)\n"
+
+
+def test_a_recursion_without_end(load: Load, http: Client) -> None:
+    model = load(ENDLESS, config(*TENSORS))
     for _ in range(2):
-        assert "RecursionError" in client.error(model, ONE)
+        assert "RecursionError" in http.error(model, ONE)
+
+
+@pytest.mark.differs("deep-traceback")
+def test_a_recursion_without_end_over_grpc(load: Load, server: TritonServer) -> None:
+    """Which takes no error of more than some kilobytes."""
+    model = load(ENDLESS, config(*TENSORS))
+    with Client(server, "grpc") as client:
+        for _ in range(2):
+            assert "RecursionError" in client.error(model, ONE)
 
 
 # --- requests that the core refuses ---

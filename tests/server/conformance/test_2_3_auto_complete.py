@@ -246,6 +246,12 @@ def test_it_always_finds_what_the_server_always_sends(load: Load, http: Client) 
     assert got["max_batch_size"] == 0
 
 
+def test_it_knows_the_folder_of_its_model(http: Client, repository: Path, model_name: str) -> None:
+    body = "        raise ValueError(pb_utils.get_model_dir())\n"
+    error = load_error(http, repository, model_name, HEAD + body)
+    assert error.startswith(f"Internal: ValueError: {repository / model_name / '1'}\n\nAt:\n")
+
+
 def test_what_it_changes_in_the_dictionary_counts(load: Load, http: Client) -> None:
     body = """
         config.as_dict()["max_batch_size"] = 3
@@ -258,6 +264,7 @@ def test_what_it_changes_in_the_dictionary_counts(load: Load, http: Client) -> N
     assert [one["name"] for one in got["output"]] == ["OUT"]
 
 
+@pytest.mark.differs("unknown-config-fields")
 def test_what_the_server_cannot_accept_fails_the_load(
     http: Client, repository: Path, model_name: str
 ) -> None:
@@ -300,12 +307,14 @@ def notes_of(start_server: StartServer, tmp_path: Path, count: int, **options: A
     return lines
 
 
+@pytest.mark.ours
 def test_its_process_becomes_the_first_instance(start_server: StartServer, tmp_path: Path) -> None:
     (asked, initialized) = notes_of(start_server, tmp_path, 1)
     assert asked[0] == "auto-complete"
     assert initialized == ["initialize", asked[1], f"[{asked[1]}]"]
 
 
+@pytest.mark.ours
 def test_of_two_instances_one_has_its_process(start_server: StartServer, tmp_path: Path) -> None:
     asked, *initialized = notes_of(start_server, tmp_path, 2)
     assert asked[0] == "auto-complete"

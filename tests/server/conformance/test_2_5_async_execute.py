@@ -58,7 +58,14 @@ def test_a_task_goes_on_between_batches(load: Load, http: Client) -> None:
     http.unload(model)
 
 
-@pytest.mark.parametrize("raised", ["ValueError('no')", "SystemExit('no')", "asyncio.CancelledError('no')"])
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "ValueError('no')",
+        "asyncio.CancelledError",
+        pytest.param("SystemExit('no')", marks=pytest.mark.differs("async-exit", run=False)),
+    ],
+)
 def test_an_exception_is_the_answer(load: Load, client: Client, raised: str) -> None:
     model = load(
         asynchronous(f"""
@@ -70,7 +77,8 @@ def test_an_exception_is_the_answer(load: Load, client: Client, raised: str) -> 
         ONE,
     )
     name = raised.split("(")[0].split(".")[-1]
-    assert f"{name}: no" in client.error(model, ints(1))
+    text = f"{name}: no" if "'no'" in raised else f"{name}: "
+    assert text in client.error(model, ints(1))
     assert client.infer(model, ints(0))["OUT"].tolist() == [1]
 
 
@@ -99,6 +107,7 @@ def test_a_decoupled_model_takes_the_next_request_meanwhile(load: Load, stream: 
     assert got == {str(number): [number] for number in range(50)}
 
 
+@pytest.mark.differs("async-exception", run=False)
 def test_an_exception_of_a_decoupled_model_is_an_answer(load: Load, stream: Stream) -> None:
     model = load(
         asynchronous("""
@@ -117,6 +126,7 @@ def test_an_exception_of_a_decoupled_model_is_an_answer(load: Load, stream: Stre
     )
 
 
+@pytest.mark.differs("async-exception", run=False)
 def test_a_decoupled_model_that_returns_something(load: Load, stream: Stream) -> None:
     model = load(
         asynchronous("""
@@ -129,6 +139,7 @@ def test_a_decoupled_model_that_returns_something(load: Load, stream: Stream) ->
     assert f"Python model '{model}_0' is using the decoupled mode" in str(only.error)
 
 
+@pytest.mark.differs("dropped-sender", run=False)
 def test_a_decoupled_model_that_forgets_its_request(load: Load, stream: Stream) -> None:
     model = load(
         asynchronous("""
@@ -141,6 +152,7 @@ def test_a_decoupled_model_that_forgets_its_request(load: Load, stream: Stream) 
     assert "without a complete-final flag" in str(only.error)
 
 
+@pytest.mark.differs("asyncio-import")
 def test_the_first_request_does_not_pay_for_asyncio(load: Load, http: Client) -> None:
     """It is there, and its loop runs, when initialize is called."""
     model = load(

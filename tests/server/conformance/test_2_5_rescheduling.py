@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from serving.client import Client
 from serving.decoupled import ints, model_of, outs
@@ -81,6 +82,7 @@ def test_a_response_to_a_request_that_is_given_back(load: Load, http: Client) ->
     ) in http.error(model, ints(1))
 
 
+@pytest.mark.differs("rescheduled-error")
 def test_an_error_is_an_answer_all_the_same(load: Load, http: Client) -> None:
     model = load(
         model_of("""
@@ -94,6 +96,7 @@ def test_an_error_is_an_answer_all_the_same(load: Load, http: Client) -> None:
     assert http.error(model, ints(1)) == "not again"
 
 
+@pytest.mark.differs("reschedule-refused", run=False)
 @pytest.mark.parametrize("more", ["", "dynamic_batching { }"])
 def test_a_model_without_such_sequences(load: Load, http: Client, more: str) -> None:
     """The server refuses, and the client learns of it."""
@@ -106,7 +109,5 @@ def test_a_model_without_such_sequences(load: Load, http: Client, more: str) -> 
         """),
         config({"IN": ("INT32", [-1])}, {"OUT": ("INT32", [-1])}, max_batch_size=4 if more else 0, more=more),
     )
-    import numpy as np
-
     sent = {"IN": np.array([[1]] if more else [1], np.int32)}
     assert "The model wants this request again, but the server refuses" in http.error(model, sent)

@@ -11,17 +11,21 @@ import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent, indent
 
 import numpy as np
 import pytest
 from serving.client import Client
+from serving.contender import Contender
 from serving.repository import identity_config, model_code
 from serving.scripted import SCRIPTED, SCRIPTED_CONFIG, do
 from serving.server import TritonServer
 from serving.types import Load
 from serving.waiting import wait_until
+
+pytestmark = pytest.mark.newer("26.03")
 
 ONE = np.array([1], np.int32)
 INT32 = identity_config("INT32")
@@ -30,18 +34,20 @@ PROXY = Path(os.environ.get("TPB_READY_PROXY_DIR") or Path(__file__).parents[3] 
 ReadyOf = Callable[[str], str]
 
 
-@pytest.fixture(scope="session")
-def backend_dir(backend_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the other tests have, with the proxy in front of the library."""
+@pytest.fixture(scope="module")
+def contender(contender: Contender, tmp_path_factory: pytest.TempPathFactory) -> Contender:
+    """The one that the other tests have, with the proxy in front of the library."""
+    if not contender.is_ours:
+        return contender
     proxy = PROXY / "ready_proxy.so"
     assert proxy.exists(), f"{proxy} is missing: `make cpp-dev` builds it"
     folder = tmp_path_factory.mktemp("ready_backends")
     (folder / "python").mkdir()
-    for entry in (backend_dir / "python").iterdir():
+    for entry in (contender.directory / "python").iterdir():
         name = "libtriton_python_real.so" if entry.name == "libtriton_python.so" else entry.name
         (folder / "python" / name).symlink_to(entry.resolve())
     shutil.copy(proxy, folder / "python" / "libtriton_python.so")
-    return folder
+    return replace(contender, directory=folder)
 
 
 @pytest.fixture

@@ -28,13 +28,11 @@ import json
 
 import triton_python_backend_utils as pb_utils
 
-COMPLETED = []
-
-
 class TritonPythonModel:
     @staticmethod
     def auto_complete_config(config):
-        COMPLETED.append(config.as_dict()["max_batch_size"])
+        with open(NOTES, "a") as notes:
+            print(config.as_dict()["max_batch_size"], file=notes)
         config.set_max_batch_size(8)
         config.set_dynamic_batching()
         return config
@@ -45,7 +43,7 @@ class TritonPythonModel:
     def execute(self, requests):
         config = json.loads(self.args["model_config"])
         told = {
-            "completed": COMPLETED,
+            "completed": [int(line) for line in open(NOTES)],
             "initialized": config["max_batch_size"],
             "greeting": config["parameters"].get("greeting", {}).get("string_value"),
             "repository": self.args["model_repository"],
@@ -54,6 +52,14 @@ class TritonPythonModel:
         error = pb_utils.TritonError(json.dumps(told))
         return [pb_utils.InferenceResponse(error=error) for _ in requests]
 """
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> str:
+    """Of the model; notes which `max_batch_size` it was to complete, each time."""
+    notes = tmp_path / "notes"
+    notes.touch()
+    return CODE.replace("NOTES", repr(str(notes)))
 
 
 def override(max_batch_size: int, **fields: Any) -> str:
@@ -69,9 +75,9 @@ def told(client: Client, model: str) -> dict[str, Any]:
 
 
 def test_the_configuration_of_a_load_takes_the_place_of_the_files(
-    repository: Path, client: Client, http: Client, model_name: str
+    code: str, repository: Path, client: Client, http: Client, model_name: str
 ) -> None:
-    write_model(repository, model_name, CODE, OF_THE_FOLDER)
+    write_model(repository, model_name, code, OF_THE_FOLDER)
     client.raw.load_model(model_name, config=override(4, **greeting("from the load")))
     heard = told(client, model_name)
     # What the model was to complete, and what it was then initialized with.
@@ -82,19 +88,21 @@ def test_the_configuration_of_a_load_takes_the_place_of_the_files(
     assert "dynamic_batching" in shown
 
 
-def test_it_holds_for_that_load_alone(repository: Path, http: Client, model_name: str) -> None:
-    write_model(repository, model_name, CODE, OF_THE_FOLDER)
+def test_it_holds_for_that_load_alone(code: str, repository: Path, http: Client, model_name: str) -> None:
+    write_model(repository, model_name, code, OF_THE_FOLDER)
     seen = []
     for configuration in (override(4), None, override(1, **greeting("again"))):
         http.raw.load_model(model_name, config=configuration)
         heard = told(http, model_name)
         seen.append((heard["completed"], heard["initialized"], heard["greeting"]))
         http.unload(model_name)
-    assert seen == [([4], 8, None), ([2], 8, None), ([1], 8, "again")]
+    assert seen == [([4], 8, None), ([4, 2], 8, None), ([4, 2, 1], 8, "again")]
 
 
-def test_it_may_replace_a_model_that_serves(repository: Path, http: Client, model_name: str) -> None:
-    write_model(repository, model_name, CODE, OF_THE_FOLDER)
+def test_it_may_replace_a_model_that_serves(
+    code: str, repository: Path, http: Client, model_name: str
+) -> None:
+    write_model(repository, model_name, code, OF_THE_FOLDER)
     http.load(model_name)
     assert told(http, model_name)["greeting"] is None
     http.raw.load_model(model_name, config=override(3, **greeting("new")))
@@ -102,9 +110,9 @@ def test_it_may_replace_a_model_that_serves(repository: Path, http: Client, mode
 
 
 def test_the_model_may_contradict_it_as_it_may_a_file(
-    repository: Path, http: Client, model_name: str
+    code: str, repository: Path, http: Client, model_name: str
 ) -> None:
-    write_model(repository, model_name, CODE, OF_THE_FOLDER)
+    write_model(repository, model_name, code, OF_THE_FOLDER)
     with pytest.raises(InferenceServerException) as failure:
         http.raw.load_model(model_name, config=override(9))
     assert (
@@ -114,12 +122,12 @@ def test_the_model_may_contradict_it_as_it_may_a_file(
 
 
 def test_a_load_may_bring_the_files(
-    server: TritonServer, repository: Path, client: Client, model_name: str
+    code: str, server: TritonServer, repository: Path, client: Client, model_name: str
 ) -> None:
     """Core puts them into a folder of its own, for as long as the model is loaded."""
     write_model(repository, model_name, "raise ValueError('not this one')", OF_THE_FOLDER)
     files = {
-        "file:1/model.py": (CODE + "\nfrom . import beside\n").encode(),
+        "file:1/model.py": (code + "\nfrom . import beside\n").encode(),
         "file:1/beside.py": b"",
     }
     if client.protocol == "grpc":
@@ -140,9 +148,9 @@ def _load_over_http(server: TritonServer, model: str, configuration: str, files:
         assert answer.status == 200
 
 
-def test_without_auto_completion_it_is_taken_as_it_is(start_server: StartServer) -> None:
+def test_without_auto_completion_it_is_taken_as_it_is(code: str, start_server: StartServer) -> None:
     server = start_server(options=["--disable-auto-complete-config"])
-    write_model(server.start.repository, "m", CODE, OF_THE_FOLDER)
+    write_model(server.start.repository, "m", code, OF_THE_FOLDER)
     with Client(server) as client:
         client.raw.load_model("m", config=override(5, **greeting("as it is")))
         heard = told(client, "m")

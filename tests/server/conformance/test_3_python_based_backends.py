@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from serving.client import Client
+from serving.contender import Contender
 from serving.repository import config, instance_group, model_code, write_model
 from serving.types import StartServer
 
@@ -22,9 +23,6 @@ import sys
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from utils.parts import WORD
-
-FOLDER_AT_IMPORT = pb_utils.get_model_dir()
-
 
 class TritonPythonModel:
     @staticmethod
@@ -44,7 +42,7 @@ class TritonPythonModel:
                 "file": __file__,
                 "word": WORD,
                 "weights": json.load(weights),
-                "model_dir": [FOLDER_AT_IMPORT, pb_utils.get_model_dir()],
+                "model_dir": pb_utils.get_model_dir(),
                 "repository": self.args["model_repository"],
                 "model_name": self.args["model_name"],
                 "instance": self.args["model_instance_name"],
@@ -64,11 +62,9 @@ def config_of(backend: str, *, more: str = "") -> str:
 
 
 @pytest.fixture
-def backends(backend_dir: Path, tmp_path: Path) -> Path:
+def backends(contender: Contender, tmp_path: Path) -> Path:
     """A folder for --backend-directory that a test may add to."""
-    copy = tmp_path / "backends"
-    shutil.copytree(backend_dir, copy, symlinks=True)
-    return copy
+    return contender.copy(tmp_path / "backends")
 
 
 def write_backend(backends: Path, name: str, code: str) -> Path:
@@ -112,7 +108,7 @@ def test_a_folder_with_a_model_file_is_a_backend(start_server: StartServer, back
         "file": f"{folder}/model.py",
         "word": "of the backend",
         "weights": {"a": 1},
-        "model_dir": [f"{repository}/m/1"] * 2,
+        "model_dir": f"{repository}/m/1",
         "repository": f"{repository}/m",
         "model_name": "m",
         "instance": "m_0",
@@ -168,6 +164,7 @@ def test_errors_of_its_code_are_those_of_the_load(start_server: StartServer, bac
     assert f"{folder}/model.py(1)" in error
 
 
+@pytest.mark.ours
 def test_the_settings_of_the_python_backend_are_its_own(start_server: StartServer, backends: Path) -> None:
     """They are given for `python`, and a mistake in them keeps it from loading."""
     write_backend(backends, "telling", TELLING)
@@ -177,6 +174,7 @@ def test_the_settings_of_the_python_backend_are_its_own(start_server: StartServe
         assert "The Python interpreter '/no/such/python'" in client.load_error("m")
 
 
+@pytest.mark.differs("renamed-backend")
 def test_a_folder_with_a_library_of_its_own_runs_the_files_of_its_models(
     start_server: StartServer, backends: Path
 ) -> None:

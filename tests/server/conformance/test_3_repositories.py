@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from serving.calls import CALLER_CONFIG, ask, caller
 from serving.client import Client
 from serving.repository import identity_config, model_code, write_model
+from serving.server import TritonServer
 from serving.types import Load, StartServer
 from serving.waiting import wait_until
 
 
-def test_a_model_reads_files_beside_it(load: Load, http: Client, repository: Path, model_name: str) -> None:
+def test_a_model_reads_files_beside_it(
+    load: Load, http: Client, server: TritonServer, repository: Path, model_name: str
+) -> None:
     """By its own file's place, and by what initialize gets; relative paths count from the server's folder."""
     folder = write_model(repository, model_name, None)
     (folder / "1" / "data.txt").write_text("beside")
@@ -32,7 +36,7 @@ def test_a_model_reads_files_beside_it(load: Load, http: Client, repository: Pat
         ),
         CALLER_CONFIG,
     )
-    assert ask(http, model) == ["beside", "beside", "above", str(Path.cwd())]
+    assert ask(http, model) == ["beside", "beside", "above", str(Path(f"/proc/{server.pid}/cwd").readlink())]
 
 
 def test_a_model_starts_the_python_that_runs_it(load: Load, http: Client) -> None:
@@ -97,6 +101,7 @@ def write_importing(repository: Path, notes: Path) -> Path:
     return folder
 
 
+@pytest.mark.differs("pycache")
 def test_a_server_that_looks_for_changes_finds_none(start_server: StartServer, tmp_path: Path) -> None:
     """A `__pycache__` that Python leaves beside a module is a change: the model would be loaded anew."""
     repository, notes = tmp_path / "repository", tmp_path / "notes"

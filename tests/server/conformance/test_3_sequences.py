@@ -112,6 +112,7 @@ def test_a_correlation_id_may_need_all_64_bits(load: Load, http: Client) -> None
     assert told["correlation_id"] == largest
 
 
+@pytest.mark.differs("text-correlation-control")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_correlation_id_may_be_text(load: Load, client: Client, strategy: str) -> None:
     named = control("CORRID", "CORRID", "data_type: TYPE_STRING")
@@ -122,6 +123,7 @@ def test_a_correlation_id_may_be_text(load: Load, client: Client, strategy: str)
         assert told["correlation_id"] == "séquence"
 
 
+@pytest.mark.differs("text-correlation-control")
 def test_a_correlation_id_that_is_text_may_be_long_and_beside_others(load: Load, http: Client) -> None:
     """Core fills the places of the others with nobody's, and the rest of its buffers with anything."""
     model = load(TELLING, sequence_config(*BOOLS, control("CORRID", "CORRID", "data_type: TYPE_STRING")))

@@ -22,13 +22,16 @@ REFUSED = {
     ("stub-timeout-seconds", "0"): "stub-timeout-seconds can't be smaller than or equal to zero.",
     ("stub-timeout-seconds", "soon"): "stol",
     ("thread-pool-size", "0"): "thread-pool-size can't be less than 1.",
-    ("thread-pool-size", "99999999999999999999999"): "stol",
-    ("unload-timeout-seconds", "0"): "unload-timeout-seconds can't be smaller than or equal to zero.",
     ("shm_message_queue_size", "some"): "stol",
+}
+OWN_REFUSED = {
+    ("unload-timeout-seconds", "0"): "unload-timeout-seconds can't be smaller than or equal to zero.",
     ("shm-max-byte-size", "4194303"): "shm-max-byte-size can't be smaller than 4 MiBs",
     ("shm-total-max-byte-size", "1"): "shm-total-max-byte-size can't be smaller than 4 MiBs",
     ("shm-release-after-seconds", "-1"): "shm-release-after-seconds can't be smaller than zero.",
     ("stub-keeps-heap", "1"): "stub-keeps-heap must be 'true' or 'false', not '1'.",
+}
+UNKNOWN = {
     ("pyhton-executable", "/usr/bin/python3"): (
         "unknown setting 'pyhton-executable' in --backend-config=python,...: "
         "did you mean 'python-executable'?"
@@ -40,9 +43,23 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("key", "value"), REFUSED)
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        *(pytest.param(*setting, text) for setting, text in REFUSED.items()),
+        pytest.param(
+            *("thread-pool-size", "99999999999999999999999", "stol"),
+            marks=pytest.mark.differs("large-settings"),
+        ),
+        *(pytest.param(*setting, text, marks=pytest.mark.ours) for setting, text in OWN_REFUSED.items()),
+        *(
+            pytest.param(*setting, text, marks=pytest.mark.differs("unknown-settings"))
+            for setting, text in UNKNOWN.items()
+        ),
+    ],
+)
 def test_a_wrong_setting_fails_the_load_with_its_words(
-    start_server: StartServer, key: str, value: str
+    start_server: StartServer, key: str, value: str, text: str
 ) -> None:
     """The server itself stays up, and goes on saying so."""
     server = start_server(settings={key: value})
@@ -50,27 +67,34 @@ def test_a_wrong_setting_fails_the_load_with_its_words(
     with Client(server) as client:
         for _ in range(2):
             error = client.load_error("m")
-            assert f"{REFUSED[key, value]};\n" in error
+            assert f"{text};\n" in error
             assert "Invalid argument: " in error
         assert not client.raw.is_model_ready("m")
     assert server.is_live()
     assert not server.all_stubs()
 
 
-def test_all_settings_at_once_are_taken(start_server: StartServer) -> None:
-    settings = {
-        "shm-default-byte-size": "1048576",
-        "shm-growth-byte-size": "1",
-        "shm-max-byte-size": str(64 << 20),
-        "shm-total-max-byte-size": str(1 << 30),
-        "shm-release-after-seconds": "0",
-        "stub-keeps-heap": "false",
-        "stub-timeout-seconds": "60",
-        "unload-timeout-seconds": "60",
-        "thread-pool-size": "1",
-        # Text after a number has always been passed over.
-        "shm_message_queue_size": "10entries",
-    }
+SETTINGS = {
+    "shm-default-byte-size": "1048576",
+    "shm-growth-byte-size": "1",
+    "stub-timeout-seconds": "60",
+    "thread-pool-size": "1",
+    # Text after a number has always been passed over.
+    "shm_message_queue_size": "10entries",
+}
+OWN_SETTINGS = {
+    "shm-max-byte-size": str(64 << 20),
+    "shm-total-max-byte-size": str(1 << 30),
+    "shm-release-after-seconds": "0",
+    "stub-keeps-heap": "false",
+    "unload-timeout-seconds": "60",
+}
+
+
+@pytest.mark.parametrize(
+    "settings", [SETTINGS, pytest.param({**SETTINGS, **OWN_SETTINGS}, marks=pytest.mark.ours)]
+)
+def test_all_settings_at_once_are_taken(start_server: StartServer, settings: dict[str, str]) -> None:
     server = start_server(settings=settings, options=["--log-verbose=1"])
     write_model(server.start.repository, "m", GOOD, identity_config())
     with Client(server) as client:
@@ -82,6 +106,7 @@ def test_all_settings_at_once_are_taken(start_server: StartServer) -> None:
     ) in server.log()
 
 
+@pytest.mark.ours
 def test_a_finalize_that_never_ends_is_ended_at_the_time_that_is_set(start_server: StartServer) -> None:
     server = start_server(settings={"unload-timeout-seconds": "1"})
     code = GOOD + "\n    def finalize(self):\n        import time\n\n        time.sleep(86400)\n"
@@ -93,6 +118,7 @@ def test_a_finalize_that_never_ends_is_ended_at_the_time_that_is_set(start_serve
         assert not stub.alive
 
 
+@pytest.mark.ours
 def test_a_process_that_never_says_hello_is_ended_at_the_time_that_is_set(
     start_server: StartServer, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from serving.client import Client
 from serving.repository import config, model_code, write_model
 from serving.server import TritonServer
 from serving.statistics import count, number, statistics_after
+from serving.stream import Stream
 from serving.types import Load
 from serving.waiting import wait_until
 from tritonclient.utils import InferenceServerException
@@ -75,6 +76,18 @@ def test_times_are_in_order_and_add_up(load: Load, http: Client) -> None:
     # Four megabytes in and out are copied in each of these.
     assert all(times[phase] > 0 for phase in phases[1:]), times
     assert sum(times.values()) <= int(statistics["success"]["ns"])
+
+
+def test_the_time_of_execute_is_that_of_the_inference(load: Load, http: Client) -> None:
+    sleeping = GOOD.replace(
+        "    def execute(self, requests):\n", "    def execute(self, requests):\n        SLEEP\n"
+    )
+    model = load(sleeping.replace("SLEEP", "__import__('time').sleep(0.3)"), config(*TENSORS))
+    http.infer(model, ONE)
+    seen = statistics_after(http, model, 1, 1)
+    assert number(seen, "inference_stats", "compute_infer", "ns") >= 300_000_000
+    assert number(seen, "inference_stats", "compute_input", "ns") < 300_000_000
+    assert number(seen, "inference_stats", "compute_output", "ns") < 300_000_000
 
 
 def test_a_batch_counts_as_one_execution(load: Load, server: TritonServer, http: Client) -> None:
@@ -139,6 +152,35 @@ def test_an_error_that_a_model_returns_counts_as_a_success(load: Load, http: Cli
     assert count(seen, "success") == 3
     assert count(seen, "fail") == 0
     assert number(seen, "execution_count") == 3
+
+
+KEEPING = """
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    kept = []
+
+    def execute(self, requests):
+        self.kept += [request.get_response_sender() for request in requests]
+        if requests[0].inputs()[0].as_numpy()[0] == 2:
+            for sender in self.kept:
+                sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            self.kept.clear()
+"""
+
+
+def test_a_decoupled_request_counts_when_execute_has_returned(
+    load: Load, http: Client, stream: Stream
+) -> None:
+    """Not when it is answered."""
+    model = load(KEEPING, config(*TENSORS, more="model_transaction_policy { decoupled: true }"))
+    stream.send(model, ONE)
+    assert count(statistics_after(http, model, 1, 1), "success") == 1
+    stream.send(model, {"IN": np.array([2], np.int32)})
+    assert count(statistics_after(http, model, 2, 2), "success") == 2
+    assert [stream.next().final, stream.next().final] == [True, True]
 
 
 def test_a_dead_process_executes_nothing(load: Load, http: Client, server: TritonServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,16 @@ class Contender:
     @property
     def is_ours(self) -> bool:
         return self.name == OURS
+
+    def copy(self, folder: Path) -> Path:
+        """A folder for --backend-directory, in this one that is not there yet, to add others to."""
+        if self.is_ours:
+            shutil.copytree(self.directory, folder, symlinks=True)
+            return folder
+        # NVIDIA's find their libraries above the folder.
+        above = self.directory.parents[2]
+        shutil.copytree(above, folder, symlinks=True)
+        return folder / self.directory.relative_to(above)
 
 
 @cache

@@ -46,13 +46,13 @@ def texts(lines: list[LogLine]) -> list[str]:
 
 
 def wait_for_lines(
-    server: TritonServer, *sources: str, until: Callable[[list[LogLine]], object]
+    server: TritonServer, *sources: str, until: Callable[[list[LogLine]], object], start: int = 0
 ) -> list[LogLine]:
-    """The lines of these sources, as soon as they are as they are to be."""
+    """The lines of these sources, from this place in the log on, as soon as they are as they are to be."""
     latest: list[LogLine] = []
 
     def look() -> object:
-        latest[:] = log_lines(server, *sources)
+        latest[:] = log_lines(server, *sources, start=start)
         return until(latest)
 
     try:

@@ -79,8 +79,8 @@ def stubs(token: str) -> list[Process]:
 
 
 def main_stubs(token: str) -> list[Process]:
-    """One process per stub: the leaders of the groups."""
-    return [process for process in stubs(token) if _leads_its_group(process.pid)]
+    """One process per stub: the leaders of the groups; with NVIDIA's backend, the children of the server."""
+    return [process for process in stubs(token) if _leads_its_group(process.pid) or _is_theirs(process)]
 
 
 def holders(token: str) -> list[tuple[Process, list[str]]]:
@@ -97,6 +97,16 @@ def _is_stub(process: Process, token: str) -> bool:
 
 # The environment variable by which the processes of one test server are known: stubs inherit it.
 TOKEN = "TPB_TEST_TOKEN"
+
+
+def _is_theirs(process: Process) -> bool:
+    """Whether it is a stub of NVIDIA's, which leads no group, and nothing that one has forked."""
+    fields = _stat(process.pid)
+    parent = Process.of(int(fields[1])) if fields is not None else None
+    return all(
+        one is not None and any(part.endswith(STUBS[1]) for part in one.command()) is expected
+        for one, expected in ((process, True), (parent, False))
+    )
 
 
 def _leads_its_group(pid: int) -> bool:

@@ -25,7 +25,8 @@ import threading
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-Logger = pb_utils.Logger
+# NVIDIA's backend has it from the end of the import on.
+Logger = getattr(pb_utils, "Logger", None)
 """
 _EXECUTE = (
     HEAD
@@ -40,6 +41,7 @@ class TritonPythonModel:
         ]
 
     def work(self, what):
+        Logger = pb_utils.Logger
 """
 )
 FIRST_LINE = _EXECUTE.count("\n") + 1
