@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from ._core import Logger
 from ._describe import LoadError, describe_exception
 from ._lookup import using_decoupled_model_transaction_policy
 from ._model_config import ModelConfig
@@ -37,6 +38,13 @@ __all__ = [
     "read_settings",
     "ready_check",
 ]
+
+
+# What the log tells of FORCE_CPU_ONLY_INPUT_TENSORS, as that of NVIDIA's backend does.
+_FORCE_CPU_TEXTS = {
+    "yes": "Forcing CPU only input tensors.",
+    "no": "Input tensors can be both in CPU and GPU. FORCE_CPU_ONLY_INPUT_TENSORS is off.",
+}
 
 
 class UnsupportedSetting(LoadError):
@@ -167,9 +175,11 @@ def read_settings(config_json: str) -> ModelSettings:
     config: dict[str, Any] = json.loads(config_json)
     parameter: dict[str, Any] = config.get("parameters", {}).get("FORCE_CPU_ONLY_INPUT_TENSORS", {})
     force_cpu = parameter.get("string_value", "yes")
-    if force_cpu not in ("yes", "no"):
+    if force_cpu not in _FORCE_CPU_TEXTS:
         # The lone quote is what clients of this backend have always seen, and match on.
         raise UnsupportedSetting(f"Incorrect value for FORCE_CPU_ONLY_INPUT_TENSORS: {force_cpu}'")
+    if parameter:
+        Logger.log_info(_FORCE_CPU_TEXTS[force_cpu])
     return ModelSettings(
         max_batch_size=int(config.get("max_batch_size", 0)),
         decoupled=bool(using_decoupled_model_transaction_policy(config)),
