@@ -72,8 +72,8 @@ void BindRequest(py::module_& module) {
            py::arg("inputs"), py::arg("requested_output_names"), py::arg("model_name"),
            py::arg("model_version") = -1, py::arg("flags") = 0, py::arg("timeout") = 0,
            py::arg_v("preferred_memory", PreferredMemory(), "PreferredMemory()"),
-           py::arg_v("trace", InferenceTrace(), "InferenceTrace()"),
-           py::arg("parameters") = py::none(), py::arg("priority") = 0)
+           py::arg_v("trace", InferenceTrace(), "InferenceTrace()"), py::arg("parameters") = py::none(),
+           py::arg("priority") = 0)
       .def("inputs", &InferenceRequest::Inputs)
       .def("request_id", &InferenceRequest::request_id)
       .def("correlation_id", &InferenceRequest::correlation_id)
