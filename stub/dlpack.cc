@@ -178,7 +178,7 @@ constexpr std::align_val_t kAlign{ipc::kAlignment};
 
 // Any thread.
 void EndProduced(dlpack::Managed* managed) {
-  auto* const produced = static_cast<Produced*>(managed->context);
+  const auto* const produced = static_cast<const Produced*>(managed->context);
   ::operator delete(produced->copy, kAlign);
   if (produced->owner != nullptr && Py_IsInitialized() != 0) {
     const py::gil_scoped_acquire gil;

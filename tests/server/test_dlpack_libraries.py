@@ -12,7 +12,7 @@ from serving.libraries import python_with
 from serving.repository import identity_config, write_model
 from serving.types import StartServer
 
-pytestmark = [pytest.mark.more, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.more, pytest.mark.libraries, pytest.mark.timeout(1800)]
 
 MODEL = """
 import triton_python_backend_utils as pb_utils

@@ -58,7 +58,11 @@ def examples(readme: Path) -> Iterator[Example]:
 def chosen() -> Iterator[Any]:
     for readme in READMES:
         for one in examples(readme):
-            heavy = [pytest.mark.more, pytest.mark.timeout(1800)] if one.folder in LIBRARIES else []
+            heavy = (
+                [pytest.mark.more, pytest.mark.libraries, pytest.mark.timeout(1800)]
+                if one.folder in LIBRARIES
+                else []
+            )
             yield pytest.param(one, id=one.name, marks=heavy)
 
 

@@ -16,7 +16,7 @@ from serving.types import StartServer
 
 import triton_python
 
-pytestmark = [pytest.mark.more, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.more, pytest.mark.pythons, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "pythons"

@@ -15,7 +15,7 @@ from serving.repository import config, write_model
 from serving.server import TritonServer
 from serving.types import StartServer
 
-pytestmark = pytest.mark.more
+pytestmark = [pytest.mark.more, pytest.mark.s3]
 
 BUCKET = "models-of-tests"
 KEYS = {

@@ -18,6 +18,7 @@ MIB = 1 << 20
 
 
 @pytest.mark.more
+@pytest.mark.soak
 @pytest.mark.timeout(MINUTES * 60 + 300)
 def test_a_soak_has_no_wrong_answer_and_no_growth(
     start_server: StartServer, capsys: pytest.CaptureFixture[str]
