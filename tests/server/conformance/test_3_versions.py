@@ -86,6 +86,8 @@ def test_each_version_is_itself(repository: Path, client: Client, http: Client, 
     assert seen["1"][4] != seen["2"][4]
 
 
+# Now and then 2.51 waits there for ever: it waits for any process instead of the one that failed.
+@pytest.mark.newer("25.08", run=False)
 def test_a_version_that_fails_leaves_the_others(repository: Path, http: Client, model_name: str) -> None:
     folder = write_versions(repository, model_name, "version_policy { all { } }", 1, 2)
     (folder / "2" / "beside.py").write_text("raise ValueError('not this one')")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from serving.client import Client
 from serving.repository import config
 from serving.types import Load
@@ -12,6 +13,7 @@ TENSORS = ({"IN": ("INT32", [-1])}, {"OUT": ("INT32", [-1])})
 ONE = {"IN": np.array([1], np.int32)}
 
 
+@pytest.mark.differs("many-forks", run=False)
 def test_a_pool_of_processes_in_execute_works(load: Load, http: Client) -> None:
     model = load(
         """
