@@ -5,9 +5,11 @@ With `--backend upstream` it is a server per test: what one makes NVIDIA's backe
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,21 +82,25 @@ def server(
 
 @pytest.fixture
 def start_server(triton_server_binary: Path, contender: Contender, tmp_path: Path) -> Iterator[StartServer]:
-    started: list[TritonServer] = []
+    numbers = itertools.count()
 
     def start(**options: Any) -> TritonServer:
-        folder = tmp_path / f"server{len(started)}"
+        folder = tmp_path / f"server{next(numbers)}"
         folder.mkdir()
-        started.append(_start(triton_server_binary, contender, folder, options))
-        return started[-1]
+        one = _start(triton_server_binary, contender, folder, options)
+        ends.callback(end, one)
+        return one
 
-    yield start
-    for one in started:
+    def end(one: TritonServer) -> None:
         if not contender.is_ours:
             one.discard()
-            continue
+            return
         one.stop()
         one.wait_until_nothing_is_left()
+
+    # Each is ended, whatever goes wrong with another.
+    with ExitStack() as ends:
+        yield start
 
 
 @pytest.fixture

@@ -112,15 +112,16 @@ class TritonServer:
         self.popen.wait()
 
     def stop(self) -> int:
-        """SIGTERM; the server's exit status. Kills it when it does not follow."""
-        if not self.ended:
-            self.settle()
-            self.popen.send_signal(signal.SIGTERM)
+        """SIGTERM; the server's exit status. It has ended afterwards, killed when it did not follow."""
         try:
+            if not self.ended:
+                self.settle()
+                self.popen.send_signal(signal.SIGTERM)
             return self.popen.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.kill()
             raise AssertionError(f"the server did not follow SIGTERM:\n{self.log()}") from None
+        finally:
+            self.kill()
 
     def discard(self) -> None:
         """End it and all that is of it, whatever state they are in."""
