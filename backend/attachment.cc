@@ -31,6 +31,9 @@ std::unique_ptr<Attachment> Attachment::Spawn(Spawner& spawner, const LaunchPlan
   auto conversation = Conversation::Create(ChannelOptions(options));
   auto [own, stubs] = ipc::SocketPair();
   auto output = std::make_unique<StubOutput>(options.label);
+  if (plan.config) {
+    ipc::SendConfig(own.get(), *plan.config);
+  }
   const pid_t pid = spawner.Spawn(plan, {.socket = stubs.get(),
                                          .standard_output = output->writing_end(StubOutput::kStdout),
                                          .standard_error = output->writing_end(StubOutput::kStderr)});
@@ -71,16 +74,17 @@ Listener::Options Attachment::ListenerOptions() {
 }
 
 void Attachment::ShakeHands() {
-  const int ready = AwaitHello();
-  if (ready < 0) {
-    throw ipc::Error(ipc::Code::kInternal, "Stub process '" + options_.label +
-                                               "' is not healthy. It sent no message "
-                                               "within " +
-                                               std::to_string(options_.hello_timeout.count()) +
-                                               " s (--backend-config=python,stub-timeout-seconds).");
-  }
-  if (ready == 1) {
-    throw DiedBeforeHello();
+  switch (AwaitHello()) {
+    case Heard::kHello:
+      break;
+    case Heard::kEnd:
+      throw DiedBeforeHello();
+    case Heard::kNothing:
+      throw ipc::Error(ipc::Code::kInternal,
+                       "Stub process '" + options_.label + "' is not healthy. It sent no message within " +
+                           std::to_string(options_.hello_timeout.count()) +
+                           " s (--backend-config=python,stub-timeout-seconds)" +
+                           (last_step_.empty() ? "." : "; before that it said: " + last_step_));
   }
   if (ipc::PeerClosed(socket_.get())) {
     process_.KillGroup();  // it has closed its end, so there is nothing to wait for
@@ -94,20 +98,41 @@ void Attachment::ShakeHands() {
                        conversation_->channel().memfd(), conversation_->channel().eventfd(), own_pidfd.get());
 }
 
-// 0: the socket speaks, 1: the process has ended, -1: too late. What it prints before is logged meanwhile:
-// there is no listener yet, and a full pipe would keep it from ever saying hello.
-int Attachment::AwaitHello() {
-  const auto deadline = ipc::Deadline::After(options_.hello_timeout);
+// What the process prints before its hello is logged meanwhile: there is no listener yet, and a full pipe
+// would keep it from ever saying hello. Each step of a launcher starts the clock anew.
+Attachment::Heard Attachment::AwaitHello() {
+  auto deadline = ipc::Deadline::After(options_.hello_timeout);
   while (true) {
     const std::array<int, 4> sources{socket_.get(), process_.pidfd(),
                                      output_->descriptor(StubOutput::kStdout),
                                      output_->descriptor(StubOutput::kStderr)};
     const int ready = ipc::WaitReadable(sources.data(), static_cast<int>(sources.size()), deadline);
-    if (ready < 2 || deadline.Passed()) {
-      return ready < 2 ? ready : -1;
+    if (ready < 0) {
+      return Heard::kNothing;
     }
-    output_->Read(StubOutput::kStreams[static_cast<std::size_t>(ready) - 2]);
+    if (ready == 0) {
+      if (!TakeStep()) {
+        return Heard::kHello;
+      }
+      deadline = ipc::Deadline::After(options_.hello_timeout);
+    } else if (ready == 1) {
+      return Heard::kEnd;
+    } else {
+      output_->Read(StubOutput::kStreams[static_cast<std::size_t>(ready) - 2]);
+      if (deadline.Passed()) {
+        return Heard::kNothing;
+      }
+    }
   }
+}
+
+bool Attachment::TakeStep() {
+  auto step = ipc::TakeStep(socket_.get());
+  if (step && !step->text.empty()) {
+    options_.report(*step);
+    last_step_ = std::move(step->text);
+  }
+  return step.has_value();
 }
 
 ipc::Error Attachment::DiedBeforeHello() const {

@@ -25,6 +25,7 @@
 #include "ipc/channel.h"
 #include "ipc/deadline.h"
 #include "ipc/messages.h"
+#include "ipc/preparation.h"
 
 namespace tpb::backend {
 
@@ -40,6 +41,7 @@ class Attachment {
     std::string package_version;
     std::string label;                                 // of the model or instance, for messages
     std::function<void(const std::string&)> complain;  // gets sentences for the log; any thread
+    std::function<void(const ipc::Step&)> report;      // gets what a launcher has done
     std::shared_ptr<bls::Gateway> gateway;             // its own; null: no calls to other models
     control::ModelControl* model_control = nullptr;    // outlives the attachment; null: no control
   };
@@ -115,13 +117,16 @@ class Attachment {
 
   [[nodiscard]] Listener::Options ListenerOptions();
   void ShakeHands();
-  int AwaitHello();
+  enum class Heard { kHello, kEnd, kNothing };
+  Heard AwaitHello();
+  bool TakeStep();
   [[nodiscard]] ipc::Error DiedBeforeHello() const;
   void MarkGone() noexcept;
   void End(ipc::Deadline deadline) noexcept;
   std::optional<ipc::Slot> AwaitReply(std::uint64_t id, ipc::Deadline deadline);
 
   const Options options_;
+  std::string last_step_;                             // of the launcher, if there is one
   const std::shared_ptr<Conversation> conversation_;  // shared with the listener and with calls in flight
   const std::unique_ptr<StubOutput> output_;
   MemoryWatch memory_watch_;  // of the conversation

@@ -67,11 +67,27 @@ Interpreter Backend::interpreter() {
 LaunchPlan Backend::Plan(const Interpreter& interpreter, const std::string& model_name) const {
   // -B, for it and for what multiprocessing spawns: no __pycache__ in a repository, which polling would take
   // for a change.
-  return {.argv = {interpreter.path, "-B",
-                   directories_.package_parent + "/triton_python_backend_utils/launch/stub_main.py",
-                   std::to_string(LaunchPlan::kSocketNumber), model_name, std::to_string(::getpid())},
+  return {.argv = {interpreter.path, "-B", Script("stub_main.py"), std::to_string(LaunchPlan::kSocketNumber),
+                   model_name, std::to_string(::getpid())},
           .environment = environment_,
-          .placement = Placement::OfThisThread()};
+          .placement = Placement::OfThisThread(),
+          .config = {}};
+}
+
+LaunchPlan Backend::PlanWithLauncher(const Interpreter& interpreter, const std::string& model_name,
+                                     const std::string& model_dir, std::string config) const {
+  // -I: it is none of a model's environment, so neither are PYTHONPATH and the user's packages.
+  return {
+      .argv = {interpreter.path, "-B", "-I", Script("launcher.py"), std::to_string(LaunchPlan::kSocketNumber),
+               model_name, std::to_string(::getpid()), model_dir, options_.environment_cache_directory,
+               std::to_string(options_.environment_cache_max_byte_size)},
+      .environment = environment_,
+      .placement = Placement::OfThisThread(),
+      .config = std::move(config)};
+}
+
+std::string Backend::Script(const char* name) const {
+  return directories_.package_parent + "/triton_python_backend_utils/launch/" + name;
 }
 
 }  // namespace tpb::backend

@@ -42,7 +42,14 @@ class Backend {
   // How a stub for `model_name` is started on the calling thread's behalf.
   [[nodiscard]] LaunchPlan Plan(const Interpreter& interpreter, const std::string& model_name) const;
 
+  // The same for a model in `model_dir` that has an environment of its own, which a launcher prepares.
+  [[nodiscard]] LaunchPlan PlanWithLauncher(const Interpreter& interpreter, const std::string& model_name,
+                                            const std::string& model_dir, std::string config) const;
+
  private:
+  // The absolute path of a program that belongs to the package.
+  [[nodiscard]] std::string Script(const char* name) const;
+
   Options options_;
   Directories directories_;
   const std::vector<std::string> environment_;

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
+#include "backend/printable.h"
 #include "backend/triton_error.h"
 #include "ipc/codec.h"
 
@@ -60,6 +63,14 @@ ipc::MemoryRules Rules(const Options& options) {
           .keep_heap = options.stub_keeps_heap ? 1U : 0U};
 }
 
+// Whether a launcher has to look what Python this model is to run in. A configuration that merely mentions
+// the parameter costs a launch: it is JSON, and the launcher reads that.
+bool MayWantEnvironment(const std::string& config, const std::string& repository) {
+  std::error_code ignored;
+  return config.find("EXECUTION_ENV_PATH") != std::string::npos ||
+         std::filesystem::exists(repository + "/triton_python_backend_stub", ignored);
+}
+
 bool WantsAutoComplete(TRITONBACKEND_Model* model) {
   bool wanted = false;
   Check(triton::Api().TRITONBACKEND_ModelAutoCompleteConfig(model, &wanted));
@@ -77,15 +88,17 @@ Model::Model(Backend& backend, TRITONBACKEND_Model* model)
       repository_(Repository(model)),
       file_(File(backend, repository_, version_)),
       interpreter_(backend.interpreter()) {
-  Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__,
-      "model '" + name_ + "' runs in " + interpreter_.path + " (" + interpreter_.reason + ")");
+  if (!MayWantEnvironment(Config(), repository_)) {
+    Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__,
+        "model '" + name_ + "' runs in " + interpreter_.path + " (" + interpreter_.reason + ")");
+  }
   if (WantsAutoComplete(model)) {
     AutoComplete();
   }
 }
 
 std::unique_ptr<Attachment> Model::Attach(const std::string& label) {
-  const LaunchPlan plan = backend_.Plan(interpreter_, name_);
+  const LaunchPlan plan = Plan(Config());
   Prestarted prestarted;
   {
     const std::scoped_lock lock(prestarted_mutex_);
@@ -96,6 +109,13 @@ std::unique_ptr<Attachment> Model::Attach(const std::string& label) {
     return std::move(prestarted.attachment);
   }
   return Spawn(plan, label);
+}
+
+LaunchPlan Model::Plan(std::string config) const {
+  if (MayWantEnvironment(config, repository_)) {
+    return backend_.PlanWithLauncher(interpreter_, name_, repository_, std::move(config));
+  }
+  return backend_.Plan(interpreter_, name_);
 }
 
 std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::string& label) {
@@ -112,6 +132,11 @@ std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::stri
        .label = label,
        .complain =
            [](const std::string& complaint) { Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, complaint); },
+       .report =
+           [name = name_](const ipc::Step& step) {
+             Log(step.warning ? TRITONSERVER_LOG_WARN : TRITONSERVER_LOG_INFO, __FILE__, __LINE__,
+                 "model '" + name + "' " + Printable(step.text, Newlines::kEscape));
+           },
        .gateway = std::make_shared<bls::Gateway>(server_, backend_.waits()),
        .model_control = &backend_.model_control()});
 }
@@ -157,9 +182,9 @@ std::string Model::Config() const {
 
 // Runs the model's auto_complete_config in a stub of its own, which then waits for the first instance.
 void Model::AutoComplete() {
-  const LaunchPlan plan = backend_.Plan(interpreter_, name_);
-  auto attachment = Spawn(plan, name_);
   const std::string config = Config();
+  const LaunchPlan plan = Plan(config);
+  auto attachment = Spawn(plan, name_);
   ipc::Writer body;
   ipc::Encode(LoadMessage(config), body);
   const auto answer =

@@ -43,6 +43,8 @@ class Model {
     Placement placement;
   };
 
+  // How a stub starts for this model, whose configuration is `config`.
+  [[nodiscard]] LaunchPlan Plan(std::string config) const;
   std::unique_ptr<Attachment> Spawn(const LaunchPlan& plan, const std::string& label);
   void AutoComplete();
 

@@ -12,10 +12,20 @@ namespace tpb::backend {
 namespace {
 
 constexpr std::array kOurKeys{
-    "python-executable",       "shm-default-byte-size",  "shm-growth-byte-size",
-    "shm-max-byte-size",       "shm-region-prefix-name", "shm-release-after-seconds",
-    "shm-total-max-byte-size", "shm_message_queue_size", "stub-keeps-heap",
-    "stub-timeout-seconds",    "thread-pool-size",       "unload-timeout-seconds",
+    "environment-cache-directory",
+    "environment-cache-max-byte-size",
+    "python-executable",
+    "shm-default-byte-size",
+    "shm-growth-byte-size",
+    "shm-max-byte-size",
+    "shm-region-prefix-name",
+    "shm-release-after-seconds",
+    "shm-total-max-byte-size",
+    "shm_message_queue_size",
+    "stub-keeps-heap",
+    "stub-timeout-seconds",
+    "thread-pool-size",
+    "unload-timeout-seconds",
 };
 
 // Core puts these into every backend's settings.
@@ -141,6 +151,14 @@ Options ReadOptions(const std::map<std::string, std::string>& settings, const st
       Refuse("shm-region-prefix-name must at least contain one character.");
     }
     options.shm_region_prefix_name = *prefix;
+  }
+  reader.Number("environment-cache-max-byte-size", options.environment_cache_max_byte_size, 0,
+                "environment-cache-max-byte-size can't be smaller than zero.");
+  if (const std::string* path = reader.Find("environment-cache-directory"); path != nullptr) {
+    if (!path->starts_with('/')) {
+      Refuse("environment-cache-directory must be an absolute path, not '" + *path + "'.");
+    }
+    options.environment_cache_directory = *path;
   }
   if (const std::string* path = reader.Find("python-executable"); path != nullptr) {
     options.python_executable = *path;

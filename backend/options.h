@@ -19,6 +19,8 @@ struct Options {
   std::chrono::seconds stub_timeout{30};
   std::chrono::seconds unload_timeout{120};
   std::string python_executable;
+  std::string environment_cache_directory;                                // empty: the launcher chooses
+  std::int64_t environment_cache_max_byte_size = std::int64_t{64} << 30;  // 0: no bound
   std::int64_t thread_pool_size = 32;          // accepted and checked; no thread pool exists to size
   std::int64_t shm_message_queue_size = 1000;  // slots of the events ring
 };

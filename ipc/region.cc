@@ -1,11 +1,9 @@
 #include "ipc/region.h"
 
 #include <fcntl.h>
-#include <linux/memfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,10 +12,7 @@
 #include <limits>
 
 #include "ipc/error.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
+#include "ipc/memfd.h"
 
 namespace tpb::ipc {
 namespace {
@@ -25,20 +20,6 @@ namespace {
 constexpr std::uint64_t kDefaultAtMost = std::uint64_t{64} << 30;
 
 constexpr unsigned kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-
-// Kernels before 6.3 refuse the flag with EINVAL; those that demand it (vm.memfd_noexec=2) refuse its
-// absence.
-UniqueFd OpenMemfd(const std::string& name) {
-  const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  int fd = static_cast<int>(::syscall(SYS_memfd_create, name.c_str(), flags | MFD_NOEXEC_SEAL));
-  if (fd < 0 && errno == EINVAL) {
-    fd = static_cast<int>(::syscall(SYS_memfd_create, name.c_str(), flags));
-  }
-  if (fd < 0) {
-    ThrowErrno("Unable to create shared memory '" + name + "' (memfd_create)", errno);
-  }
-  return UniqueFd(fd);
-}
 
 std::byte* Map(int fd, std::uint64_t size) {
   void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);

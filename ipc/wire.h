@@ -135,6 +135,13 @@ inline constexpr std::uint64_t kMaxLogBytes = std::uint64_t{128} << 10;
 inline constexpr std::uint64_t kHelloMagic = 0x314f4c4c45484254;  // "TBHELLO1", little-endian
 inline constexpr char kFailureMagic[8] = {'T', 'P', 'B', 'F', 'A', 'I', 'L', '1'};  // then UTF-8 text
 
+// Before the hello of a stub whose environment a launcher prepares: to it, with the configuration as a
+// descriptor; and from it, each with UTF-8 text, an empty one being only a sign of life.
+inline constexpr char kConfigMagic[8] = {'T', 'P', 'B', 'C', 'O', 'N', 'F', '1'};
+inline constexpr char kStepMagic[8] = {'T', 'P', 'B', 'S', 'T', 'E', 'P', '1'};
+inline constexpr char kWarningMagic[8] = {'T', 'P', 'B', 'W', 'A', 'R', 'N', '1'};
+inline constexpr std::uint64_t kMaxStepBytes = 8192;
+
 inline constexpr char kChildMagic[8] = {'T', 'P', 'B', 'C', 'H', 'I', 'L', 'D'};  // with one descriptor
 
 // First message on the socket, sent by the stub before numpy and user code are imported.

@@ -22,6 +22,27 @@ py::object MakeArgs(const py::object& loader, const ipc::Load& load) {
       "model_name"_a = load.model_name);
 }
 
+// A part of the start, whose time the loader measures.
+class Phase {
+ public:
+  Phase(const py::object& loader, const char* name) : loader_(loader) { loader_.attr("begin_phase")(name); }
+  Phase(const Phase&) = delete;
+  Phase& operator=(const Phase&) = delete;
+  Phase(Phase&&) = delete;
+  Phase& operator=(Phase&&) = delete;
+  ~Phase() {
+    const py::error_scope keep;  // an exception of the model's may be on its way
+    PyObject* nothing = PyObject_CallMethod(loader_.ptr(), "end_phase", nullptr);
+    if (nothing == nullptr) {
+      PyErr_WriteUnraisable(loader_.ptr());
+    }
+    Py_XDECREF(nothing);
+  }
+
+ private:
+  const py::object& loader_;
+};
+
 }  // namespace
 
 void Model::LoadClass(const ipc::Load& load) {
@@ -31,12 +52,14 @@ void Model::LoadClass(const ipc::Load& load) {
     return;
   }
   file_ = std::move(file);
+  const Phase phase(loader_, "importing the model");
   class_ =
       loader_.attr("load_model_class")(file_, load.model_repository, load.model_version, load.backend_dir);
 }
 
 std::string Model::AutoComplete(const ipc::Load& load) {
   LoadClass(load);
+  const Phase phase(loader_, "auto_complete_config");
   return loader_.attr("auto_complete")(class_, load.config_json, load.model_name).cast<std::string>();
 }
 
@@ -49,8 +72,10 @@ ModelFacts Model::Initialize(const ipc::Load& load) {
   }
   py::object model = class_();
   if (py::hasattr(model, "initialize")) {
+    const Phase phase(loader_, "initialize");
     model.attr("initialize")(MakeArgs(loader_, load));
   }
+  loader_.attr("report_start")(load.instance_name);
   model_ = std::move(model);
   return {.instance_name = std::string(load.instance_name),
           .max_batch_size = settings.attr("max_batch_size").cast<std::uint32_t>(),

@@ -11,6 +11,7 @@ import inspect
 import json
 import sys
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -19,9 +20,10 @@ from ._describe import LoadError, describe_exception
 from ._lookup import using_decoupled_model_transaction_policy
 from ._model_config import ModelConfig
 from ._readiness import ready_check
+from ._slow_start import begin_phase, end_phase, note_phases, report_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import ModuleType
 
 __all__ = [
@@ -29,14 +31,18 @@ __all__ = [
     "ModelSettings",
     "UnsupportedSetting",
     "auto_complete",
+    "begin_phase",
     "describe_exception",
+    "end_phase",
     "flush_output",
     "is_async",
+    "know_launch",
     "load_model_class",
     "make_args",
     "model_file",
     "read_settings",
     "ready_check",
+    "report_start",
 ]
 
 
@@ -61,21 +67,38 @@ class ModelSettings(NamedTuple):
     """The outputs that core keeps as the state of a sequence."""
 
 
+@dataclass
+class _Launch:
+    """How this process was started."""
+
+    environment: str = ""
+    """The value of EXECUTION_ENV_PATH."""
+
+
+_launch = _Launch()
+
+
+def know_launch(environment: str, phases: Iterable[tuple[str, float]]) -> None:
+    """Learn from the launcher which EXECUTION_ENV_PATH it has prepared, and what took how many seconds."""
+    _launch.environment = environment
+    note_phases(phases)
+
+
 def model_file(default: str, model_dir: str, config_json: str) -> str:
     """The file that holds the model: `default`, or what `default_model_filename` names beside it.
 
     A `default` outside the model's folder is that of a python-based backend, and always the one.
 
     Raises:
-        UnsupportedSetting: the configuration wants another Python environment, which we cannot give yet.
+        LoadError: the configuration names another environment than this process was started in.
     """
     config: dict[str, Any] = json.loads(config_json)
     environment = config.get("parameters", {}).get("EXECUTION_ENV_PATH", {}).get("string_value", "")
-    if environment:
-        raise UnsupportedSetting(
-            f"model '{config.get('name', '')}' sets the parameter EXECUTION_ENV_PATH to '{environment}', "
-            "which this version of triton-python-backend does not support: remove it, and choose a Python "
-            "for all models with --backend-config=python,python-executable=PATH"
+    if environment != _launch.environment:
+        raise LoadError(
+            f"the configuration of model '{config.get('name', '')}' has EXECUTION_ENV_PATH '{environment}', "
+            f"and had '{_launch.environment}' when its process was started: auto_complete_config cannot "
+            "change the environment that it runs in; set the parameter in config.pbtxt"
         )
     name = "" if _is_shared(default, model_dir) else config.get("default_model_filename", "")
     return str(Path(default).with_name(name)) if name else default

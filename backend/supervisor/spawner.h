@@ -6,6 +6,7 @@
 #include <deque>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +21,7 @@ struct LaunchPlan {
   std::vector<std::string> argv;  // argv[0] is the absolute path of the program
   std::vector<std::string> environment;
   Placement placement;
+  std::optional<std::string> config;  // the model's, for a launcher that prepares its environment
 
   // The number under which the child finds its socket, the only descriptor beside 0 (nothing), 1 and 2.
   static constexpr int kSocketNumber = 3;

@@ -253,8 +253,9 @@ def test_the_module_of_a_backend_has_a_plain_name_and_its_own_folder_on_the_path
     assert sys.path == [*before, str(backend), "/backends/python"]
 
 
-def test_a_model_that_wants_an_environment_is_refused_before_it_is_imported() -> None:
+def test_a_process_of_another_environment_is_refused_before_the_model_is_imported() -> None:
+    """auto_complete_config may add the parameter, but it runs in a process that is started already."""
     config = {"name": "m", "parameters": {"EXECUTION_ENV_PATH": {"string_value": "/env.tar.gz"}}}
 
-    with pytest.raises(loader.UnsupportedSetting, match="'m' sets the parameter EXECUTION_ENV_PATH to '/env"):
+    with pytest.raises(loader.LoadError, match=r"'m' has EXECUTION_ENV_PATH '/env\.tar\.gz', and had ''"):
         loader.model_file("/repo/m/1/model.py", "/repo/m", json.dumps(config))

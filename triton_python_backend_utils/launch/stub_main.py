@@ -1,4 +1,8 @@
-"""The process of a model: the backend starts `<python> stub_main.py <socket fd> <model name> <server pid>`.
+"""The process of a model: `<python> stub_main.py <socket fd> <model name> <server pid> [<facts>]`.
+
+The backend starts it, or, when the model has an environment of its own, the launcher becomes it; then `facts`
+is JSON: `environment`, the value of EXECUTION_ENV_PATH; `keep_open`, descriptors that hold the environment in
+its cache; `phases`, what was done until now, with seconds; `core_directories`, where a `_core` may lie, too.
 
 It tidies up what the process inherited, loads this package from where this file lies, without putting that
 folder in front of the model's own imports, and hands over to the message loop in the compiled `_core`.
@@ -15,6 +19,10 @@ import socket
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PACKAGE = "triton_python_backend_utils"
 PACKAGE_DIR = Path(__file__).parent.parent
@@ -29,18 +37,19 @@ OOM_SCORE = 500
 
 
 def main() -> int:
-    if len(sys.argv) != 4:
-        print(f"usage: {sys.argv[0]} <socket fd> <model name> <server pid>", file=sys.stderr)
+    if len(sys.argv) not in (4, 5):
+        print(f"usage: {sys.argv[0]} <socket fd> <model name> <server pid> [<facts>]", file=sys.stderr)
         return 2
     fd, model, server_pid = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    facts = read_facts(sys.argv[4:])
     end_with_server(model, server_pid)
-    own_descriptors(fd)
+    own_descriptors({fd, *facts.get("keep_open", ())})
     line_buffer_output()
     volunteer_for_oom_kill()
     path_is_safe = not forget_script_folder()
 
     try:
-        core = load_core()
+        core = load_core([PACKAGE_DIR, *own_installation(), *facts.get("core_directories", ())])
     except ImportError as error:
         text = unusable_core(error)
         complain(model, text)
@@ -50,6 +59,7 @@ def main() -> int:
     attachment = core.connect(fd)
     try:
         loader = load_package(core)
+        loader.know_launch(facts.get("environment", ""), facts.get("phases", ()))
     except Unusable as error:
         complain(model, str(error))
         attachment.fail(str(error))
@@ -77,18 +87,30 @@ def end_with_server(model: str, server_pid: int) -> None:
         os._exit(1)
 
 
-def own_descriptors(fd: int) -> None:
-    """Close what the server had open, such as listening sockets, and keep `fd` from what the model starts."""
+def read_facts(arguments: list[str]) -> dict[str, Any]:
+    if not arguments:
+        return {}
+    import json
+
+    facts: dict[str, Any] = json.loads(arguments[0])
+    return facts
+
+
+def own_descriptors(ours: set[int]) -> None:
+    """Close what the server had open, such as listening sockets; keep `ours` from what the model starts."""
     try:
         inherited = [int(entry) for entry in os.listdir("/proc/self/fd")]  # noqa: PTH208 - no Path per entry
     except OSError:
-        os.closerange(3, fd)
-        os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
+        start = 3
+        for fd in [*sorted(ours), os.sysconf("SC_OPEN_MAX")]:
+            os.closerange(start, fd)
+            start = fd + 1
     else:
         for other in inherited:
-            if other > 2 and other != fd:
+            if other > 2 and other not in ours:
                 os.closerange(other, other + 1)  # unlike close, silent about the listing's own descriptor
-    os.set_inheritable(fd, False)
+    for fd in ours:
+        os.set_inheritable(fd, False)
 
 
 def line_buffer_output() -> None:
@@ -116,10 +138,16 @@ def forget_script_folder() -> bool:
     return there
 
 
-def load_core() -> ModuleType:
-    """Load `_core` by itself: importing the package would import numpy."""
+def own_installation() -> list[Path]:
+    """Where this interpreter has a package of ours itself, whose `_core` is for no other Python."""
+    folders = (Path(folder) / PACKAGE for folder in sys.path if folder)
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def load_core(folders: Iterable[str | Path]) -> ModuleType:
+    """Load `_core` from the first folder that has one, alone: importing the package would import numpy."""
     name = f"{PACKAGE}._core"
-    spec = importlib.machinery.PathFinder.find_spec(name, [str(PACKAGE_DIR)])
+    spec = importlib.machinery.PathFinder.find_spec(name, [str(folder) for folder in folders])
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(name, name=name)
     return load(spec)
@@ -160,14 +188,19 @@ def check_numpy() -> None:
 
 
 def unusable_core(error: ImportError) -> str:
-    fix = (
-        f"Install {DISTRIBUTION} for it ({sys.executable} -m pip install, from a checkout or a wheel), "
-        "or choose another Python with --backend-config=python,python-executable=PATH"
-    )
+    build = f"build that part for it (triton-python stub build --python {sys.executable})"
+    other = "choose another Python with EXECUTION_ENV_PATH or --backend-config=python,python-executable=PATH"
     if not isinstance(error, ModuleNotFoundError):
-        return f"{this_python()} cannot load the compiled part of {DISTRIBUTION}: {first_line(error)}. {fix}"
+        return (
+            f"{this_python()} cannot load the compiled part of {DISTRIBUTION}: {first_line(error)}. "
+            f"Install {DISTRIBUTION} for it, {build}, or {other}"
+        )
     built = " and ".join(built_versions()) or "no Python at all"
-    return f"{this_python()} cannot run models: {DISTRIBUTION} in {PACKAGE_DIR} is built for {built}. {fix}"
+    return (
+        f"{this_python()} cannot run models: {DISTRIBUTION} in {PACKAGE_DIR} is built for {built}. "
+        f"Install {DISTRIBUTION} in that environment ({sys.executable} -m pip install, from a checkout or a "
+        f"wheel), {build}, or {other}"
+    )
 
 
 def built_versions() -> list[str]:

@@ -45,7 +45,8 @@ void SpawnAndListen(const std::array<std::size_t, 3>& order) {
   const pid_t pid = spawner.Spawn(
       {.argv = {"/bin/sh", "-c", "cat; echo out; echo err >&2; echo socket >&3"},
        .environment = {"PATH=/usr/bin:/bin"},
-       .placement = tpb::backend::Placement::OfThisThread()},
+       .placement = tpb::backend::Placement::OfThisThread(),
+       .config = {}},
       {.socket = writing[2].get(), .standard_output = writing[0].get(), .standard_error = writing[1].get()});
   writing = {};
   CHECK_EQ(ReadAll(reading[0].get()), "out\n");
