@@ -6,6 +6,7 @@
 
 #include "backend/string_map.h"
 #include "backend/triton_error.h"
+#include "ipc/error.h"
 
 namespace tpb::backend {
 namespace {
@@ -62,6 +63,18 @@ Interpreter Backend::interpreter() {
                                     .environment = environment_});
   }
   return *interpreter_;
+}
+
+Interpreter Backend::launcher_interpreter() {
+  try {
+    return interpreter();
+  } catch (const ipc::Error&) {
+    const auto any = FindAnyPython(environment_);
+    if (!any) {
+      throw;
+    }
+    return *any;
+  }
 }
 
 LaunchPlan Backend::Plan(const Interpreter& interpreter, const std::string& model_name) const {

@@ -39,6 +39,9 @@ class Backend {
   // Looked for once, when the first model asks; a failure is not remembered.
   Interpreter interpreter();
 
+  // What the launcher of a model's own environment runs in: the same, or if no Python here can run models, any.
+  Interpreter launcher_interpreter();
+
   // How a stub for `model_name` is started on the calling thread's behalf.
   [[nodiscard]] LaunchPlan Plan(const Interpreter& interpreter, const std::string& model_name) const;
 

@@ -63,14 +63,6 @@ ipc::MemoryRules Rules(const Options& options) {
           .keep_heap = options.stub_keeps_heap ? 1U : 0U};
 }
 
-// Whether a launcher has to look what Python this model is to run in. A configuration that merely mentions
-// the parameter costs a launch: it is JSON, and the launcher reads that.
-bool MayWantEnvironment(const std::string& config, const std::string& repository) {
-  std::error_code ignored;
-  return config.find("EXECUTION_ENV_PATH") != std::string::npos ||
-         std::filesystem::exists(repository + "/triton_python_backend_stub", ignored);
-}
-
 bool WantsAutoComplete(TRITONBACKEND_Model* model) {
   bool wanted = false;
   Check(triton::Api().TRITONBACKEND_ModelAutoCompleteConfig(model, &wanted));
@@ -87,8 +79,8 @@ Model::Model(Backend& backend, TRITONBACKEND_Model* model)
       version_(Version(model)),
       repository_(Repository(model)),
       file_(File(backend, repository_, version_)),
-      interpreter_(backend.interpreter()) {
-  if (!MayWantEnvironment(Config(), repository_)) {
+      interpreter_(WantsLauncher(Config()) ? backend.launcher_interpreter() : backend.interpreter()) {
+  if (!WantsLauncher(Config())) {
     Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__,
         "model '" + name_ + "' runs in " + interpreter_.path + " (" + interpreter_.reason + ")");
   }
@@ -111,8 +103,15 @@ std::unique_ptr<Attachment> Model::Attach(const std::string& label) {
   return Spawn(plan, label);
 }
 
+// A configuration that merely mentions the parameter costs a launch: it is JSON, and the launcher reads that.
+bool Model::WantsLauncher(const std::string& config) const {
+  std::error_code ignored;
+  return config.find("EXECUTION_ENV_PATH") != std::string::npos ||
+         std::filesystem::exists(repository_ + "/triton_python_backend_stub", ignored);
+}
+
 LaunchPlan Model::Plan(std::string config) const {
-  if (MayWantEnvironment(config, repository_)) {
+  if (WantsLauncher(config)) {
     return backend_.PlanWithLauncher(interpreter_, name_, repository_, std::move(config));
   }
   return backend_.Plan(interpreter_, name_);

@@ -43,6 +43,9 @@ class Model {
     Placement placement;
   };
 
+  // Whether a launcher has to look what Python this model is to run in.
+  [[nodiscard]] bool WantsLauncher(const std::string& config) const;
+
   // How a stub starts for this model, whose configuration is `config`.
   [[nodiscard]] LaunchPlan Plan(std::string config) const;
   std::unique_ptr<Attachment> Spawn(const LaunchPlan& plan, const std::string& label);

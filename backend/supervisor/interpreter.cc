@@ -120,6 +120,14 @@ std::string RecordedInterpreter(const std::string& backend_dir) {
 
 }  // namespace
 
+std::optional<Interpreter> FindAnyPython(const std::vector<std::string>& environment) {
+  const auto on_path = FindOnPath(PathOf(environment), "python3");
+  if (!on_path) {
+    return std::nullopt;
+  }
+  return Interpreter{.path = *on_path, .reason = "python3 on the server's PATH"};
+}
+
 Interpreter FindInterpreter(const InterpreterSearch& search) {
   if (!search.configured.empty()) {
     if (!IsExecutable(search.configured)) {

@@ -1,6 +1,7 @@
 // Which Python runs a model, when the model does not ask for an environment of its own.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,5 +22,9 @@ struct InterpreterSearch {
 // module; the Python that installed the backend, recorded in interpreter.txt. Throws ipc::Error that says
 // what was tried. Starts `python3` once to ask it, so call it once per backend.
 Interpreter FindInterpreter(const InterpreterSearch& search);
+
+// The first python3 on PATH, whatever it has installed: for the launcher, which needs nothing but the standard
+// library.
+std::optional<Interpreter> FindAnyPython(const std::vector<std::string>& environment);
 
 }  // namespace tpb::backend

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Ours, and that of NVIDIA's backend.
-STUBS = ("stub_main.py", "triton_python_backend_stub")
+STUBS = ("stub_main.py", "launch/launcher.py", "triton_python_backend_stub")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _is_theirs(process: Process) -> bool:
     fields = _stat(process.pid)
     parent = Process.of(int(fields[1])) if fields is not None else None
     return all(
-        one is not None and any(part.endswith(STUBS[1]) for part in one.command()) is expected
+        one is not None and any(part.endswith(STUBS[-1]) for part in one.command()) is expected
         for one, expected in ((process, True), (parent, False))
     )
 
