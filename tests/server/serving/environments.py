@@ -13,7 +13,7 @@ NUMPY_PARENT = Path(np.__file__).parent.parent
 
 
 def make_venv(folder: Path, python: str | Path = sys.executable, *, copies: bool = False) -> Path:
-    """A virtual environment that finds numpy where this test has it. `copies`: with no link that leads out of it."""
+    """A virtual environment that finds this test's numpy. `copies`: with no link that leads out of it."""
     mode = "--copies" if copies else "--symlinks"
     subprocess.run([python, "-m", "venv", "--without-pip", mode, folder], check=True)
     site = next((folder / "lib").glob("python*/site-packages"))
