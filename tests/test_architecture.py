@@ -38,13 +38,15 @@ CXX_ROOMS = [
 ]
 # A folder inside another comes first: its own row counts.
 PYTHON_ROOMS = [
-    Room("triton_python_backend_utils/launch", frozenset({"standard"})),
+    Room("triton_python_backend_utils/launch", frozenset({"standard", "decompressors"})),
     Room("triton_python_backend_utils", frozenset({"standard", "numpy"})),
     Room("triton_python", frozenset({"standard", "numpy", "third party", "public"})),
     Room("examples", frozenset({"standard", "numpy", "third party", "public"})),
     Room("benchmarks", frozenset({"standard", "numpy", "third party", "public"})),
 ]
 PACKAGES = {"triton_python", "triton_python_backend_utils", "tritonserver"}
+# Any of them unpacks zstd, where it is there: the first is part of Python from 3.14 on.
+DECOMPRESSORS = {"compression.zstd", "backports.zstd", "zstandard"}
 # Folders that look like packages from the repository's root. Nothing may import them.
 FOLDERS = {"tests", "benchmarks", "examples", "scripts", "backend", "stub", "ipc", "triton_c_api"}
 
@@ -95,6 +97,8 @@ def module_kind(module: str, own_package: str) -> str:
         return module if is_private else "public"
     if first in FOLDERS:
         return module
+    if module in DECOMPRESSORS:
+        return "decompressors"
     if first in STANDARD_MODULES:
         return "standard"
     return "numpy" if first == "numpy" else "third party"
@@ -238,6 +242,8 @@ PLANTS = [
     (f"{UTILS}/_core.pyi", "import pandas", "pandas"),
     (f"{UTILS}/launch/stub_main.py", "import typer", "typer"),
     (f"{UTILS}/launch/planted.py", "import numpy", "numpy"),
+    (f"{UTILS}/launch/planted.py", "import backports.tarfile", "backports.tarfile"),
+    (f"{UTILS}/_bytes.py", "import zstandard", "zstandard"),
     (f"{UTILS}/launch/planted.py", "__import__('numpy')", "numpy"),
     ("triton_python/_serve.py", f"from {UTILS} import _core", f"{UTILS}._core"),
     ("triton_python/_serve.py", f"import {UTILS}._dtypes", f"{UTILS}._dtypes"),
