@@ -108,8 +108,8 @@ def _unpack_into(tree: Tree, fd: int, name: Path, budget: Budget, report: Callab
     if kind == "zip":
         unpack_zip(fd, name, tree, budget, report)
         return
-    stream, source = open_stream("" if kind == "tar" else kind, fd, budget, report)
-    with contextlib.closing(source):
+    stream, closable = open_stream("" if kind == "tar" else kind, fd, budget, report)
+    with contextlib.closing(closable):
         unpack_tar(stream, tree, budget)
 
 

@@ -11,7 +11,7 @@ import subprocess
 import zlib
 from collections.abc import Callable
 from importlib import import_module
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from .limits import Budget
 from .problem import EnvironmentProblem, reason_of
@@ -30,7 +30,19 @@ class Source(Protocol):
 
     def read(self, size: int, /) -> bytes: ...
 
+
+class Closable(Protocol):
+    """What is to be closed after reading."""
+
     def close(self) -> None: ...
+
+
+class Opened(NamedTuple):
+    """A source, what its reading keeps open, and the errors that mean that the data is damaged."""
+
+    source: Source
+    closable: Closable
+    errors: tuple[type[Exception], ...]
 
 
 class Stream:
@@ -91,8 +103,8 @@ class Stream:
             pass
 
 
-def open_stream(kind: str, fd: int, budget: Budget, report: Callable[[], None]) -> tuple[Stream, Source]:
-    """The decompressed bytes of the file `fd`, from its start; the second is to be closed.
+def open_stream(kind: str, fd: int, budget: Budget, report: Callable[[], None]) -> tuple[Stream, Closable]:
+    """The decompressed bytes of the file `fd`, from its start, and what is to be closed after them.
 
     `kind` is how it is compressed: "gzip", "bzip2", "xz", "zstd" or "" for not at all.
 
@@ -100,37 +112,39 @@ def open_stream(kind: str, fd: int, budget: Budget, report: Callable[[], None]) 
         EnvironmentProblem: nothing here can decompress that.
     """
     os.lseek(fd, 0, os.SEEK_SET)
-    if kind == "zstd":
-        source, errors = _zstd(fd)
-        return Stream(source, errors, budget, report), source
+    source, closable, errors = _OPENERS[kind](fd)
+    return Stream(source, errors, budget, report), closable
+
+
+def _plain(fd: int) -> Opened:
     file = _reader(fd)
-    if kind == "gzip":
-        return Stream(gzip.GzipFile(fileobj=file), (OSError, zlib.error), budget, report), file
-    if kind == "bzip2":
-        return Stream(bz2.BZ2File(file), (OSError,), budget, report), file
-    if kind == "xz":
-        return Stream(lzma.LZMAFile(file), (lzma.LZMAError, OSError), budget, report), file
-    return Stream(file, (OSError,), budget, report), file
+    return Opened(file, file, (OSError,))
 
 
 def _reader(fd: int) -> IO[bytes]:
     return os.fdopen(os.dup(fd), "rb", buffering=CHUNK)
 
 
-def _zstd(fd: int) -> tuple[Source, tuple[type[Exception], ...]]:
-    """The standard library of Python 3.14, or one of the packages or the program that do the same."""
-    for find in (_standard_zstd, _backport_zstd):
-        module = find()
-        if module is not None:
-            return module.ZstdFile(_reader(fd)), (module.ZstdError, OSError)
-    try:
-        zstandard: Any = import_module("zstandard")
-        return _Frames(_reader(fd), zstandard), (zstandard.ZstdError, OSError)
-    except ImportError:
-        pass
-    program = shutil.which("zstd")
-    if program is not None:
-        return _Program([program, "-d", "-c", "-q"], fd), ()
+def _gzip(fd: int) -> Opened:
+    file = _reader(fd)
+    return Opened(gzip.GzipFile(fileobj=file), file, (OSError, zlib.error))
+
+
+def _bzip2(fd: int) -> Opened:
+    file = _reader(fd)
+    return Opened(bz2.BZ2File(file), file, (OSError,))
+
+
+def _xz(fd: int) -> Opened:
+    file = _reader(fd)
+    return Opened(lzma.LZMAFile(file), file, (lzma.LZMAError, OSError))
+
+
+def _zstd(fd: int) -> Opened:
+    for find in ZSTD:
+        found = find(fd)
+        if found is not None:
+            return found
     raise EnvironmentProblem(
         "to unpack archives that are compressed with zstd, the Python that starts the models needs the "
         "package backports.zstd or zstandard, or the system the program zstd. Install one of them, "
@@ -138,18 +152,53 @@ def _zstd(fd: int) -> tuple[Source, tuple[type[Exception], ...]]:
     )
 
 
-def _standard_zstd() -> Any:
+def _standard_zstd(fd: int) -> Opened | None:
+    """In Python from 3.14 on."""
     try:
-        return import_module("compression.zstd")
+        return _zstd_file(fd, import_module("compression.zstd"))
     except ImportError:
         return None
 
 
-def _backport_zstd() -> Any:
+def _backport_zstd(fd: int) -> Opened | None:
     try:
-        return import_module("backports.zstd")
+        return _zstd_file(fd, import_module("backports.zstd"))
     except ImportError:
         return None
+
+
+def _zstd_file(fd: int, zstd: Any) -> Opened:
+    file = _reader(fd)
+    return Opened(zstd.ZstdFile(file), file, (zstd.ZstdError, OSError))
+
+
+def _package_zstd(fd: int) -> Opened | None:
+    try:
+        zstandard: Any = import_module("zstandard")
+    except ImportError:
+        return None
+    file = _reader(fd)
+    return Opened(_Frames(file, zstandard), file, (zstandard.ZstdError, OSError))
+
+
+def _program_zstd(fd: int) -> Opened | None:
+    path = shutil.which("zstd")
+    if path is None:
+        return None
+    program = _Program([path, "-d", "-c", "-q"], fd)
+    return Opened(program, program, ())
+
+
+# What can decompress zstd, the first choice first.
+ZSTD = [_standard_zstd, _backport_zstd, _package_zstd, _program_zstd]
+
+_OPENERS: dict[str, Callable[[int], Opened]] = {
+    "": _plain,
+    "gzip": _gzip,
+    "bzip2": _bzip2,
+    "xz": _xz,
+    "zstd": _zstd,
+}
 
 
 class _Frames:
@@ -179,9 +228,6 @@ class _Frames:
                 self._frame = None
         data, self._ready = self._ready[:size], self._ready[size:]
         return data
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class _Program:
