@@ -114,25 +114,27 @@ $(INSTALLED)/build-requirements: | $(BIN)/python
 	$(PIP) install 'scikit-build-core>=0.10' 'pybind11>=2.13,<4' 'cmake>=3.22' ninja
 	@mkdir -p $(@D) && touch $@
 
+# The wheel that .venv/ gets, for its own Python alone: `make wheel` takes longer.
 $(BUILT)/wheel: $(SOURCES) $(INSTALLED)/build-requirements
 	@echo "building the wheel (one to a few minutes the first time)"
-	@rm -rf build/dist
-	$(PIP) wheel --no-deps --no-build-isolation --config-settings=build-dir=build/wheel --wheel-dir build/dist .
+	@rm -rf build/quick
+	$(PIP) wheel --no-deps --no-build-isolation --config-settings=build-dir=build/wheel \
+		--config-settings=cmake.define.TPB_PYTHONS=own --wheel-dir build/quick .
 	@mkdir -p $(@D) && touch $@
 
 # Without the network: what the project needs at run time comes with the first of the rules below.
 $(INSTALLED)/project: $(BUILT)/wheel
-	$(PIP) install --no-deps --force-reinstall build/dist/*.whl
+	$(PIP) install --no-deps --force-reinstall build/quick/*.whl
 	@mkdir -p $(@D) && touch $@
 
 # One of the project's extras, and what the project itself needs. Again only when pyproject.toml changes.
 $(INSTALLED)/demo $(INSTALLED)/test $(INSTALLED)/bench $(INSTALLED)/s3: $(INSTALLED)/%: pyproject.toml | $(INSTALLED)/project
 	@echo "installing what 'make $*' needs into $(VENV)/"
-	$(PIP) install "$$(ls build/dist/*.whl)[$*]"
+	$(PIP) install "$$(ls build/quick/*.whl)[$*]"
 	@touch $@
 
 # mypy looks into the packages that the examples import.
 $(INSTALLED)/lint: pyproject.toml | $(INSTALLED)/project
 	@echo "installing what 'make lint' needs into $(VENV)/"
-	$(PIP) install "$$(ls build/dist/*.whl)[lint,test]"
+	$(PIP) install "$$(ls build/quick/*.whl)[lint,test]"
 	@touch $@

@@ -36,7 +36,7 @@ using ipc::LogLevel;
 
 struct Logger {};
 
-std::string Utf8(py::handle text) {
+std::string TextOf(py::handle text) {
   if (PyBytes_Check(text.ptr()) != 0) {
     return py::reinterpret_borrow<py::bytes>(text);
   }
@@ -63,7 +63,7 @@ std::pair<std::string, int> Caller() {
     return {"?", 0};
   }
   const auto code = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
-  const std::string file = Utf8(reinterpret_cast<PyCodeObject*>(code.ptr())->co_filename);
+  const std::string file = TextOf(reinterpret_cast<PyCodeObject*>(code.ptr())->co_filename);
   return {file.substr(file.rfind('/') + 1), PyFrame_GetLineNumber(frame)};
 }
 
@@ -72,7 +72,7 @@ void Log(const LogMessage& message, LogLevel level) {
     return;
   }
   const auto [file, line] = Caller();
-  SendLog(level, file, static_cast<std::uint32_t>(line), Utf8(message.value));
+  SendLog(level, file, static_cast<std::uint32_t>(line), TextOf(message.value));
 }
 
 }  // namespace

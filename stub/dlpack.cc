@@ -16,7 +16,7 @@ namespace {
 namespace py = pybind11;
 using ipc::DataType;
 
-[[noreturn]] void Refuse(ipc::Code code, const std::string& text) { throw ipc::Error(code, text); }
+[[noreturn]] void RefuseTensor(ipc::Code code, const std::string& text) { throw ipc::Error(code, text); }
 
 // --- types ---
 
@@ -44,11 +44,11 @@ DataType FromElementType(const dlpack::ElementType& type) {
       }
     }
     if (type.code == dlpack::kBfloat) {
-      Refuse(ipc::Code::kInvalidArg,
+      RefuseTensor(ipc::Code::kInvalidArg,
              "Expected BF16 tensor to have 16 bits, but had: " + std::to_string(type.bits));
     }
   }
-  Refuse(ipc::Code::kInvalidArg, "Dtype is invalid.");
+  RefuseTensor(ipc::Code::kInvalidArg, "Dtype is invalid.");
 }
 
 dlpack::ElementType ToElementType(DataType dtype) {
@@ -57,25 +57,25 @@ dlpack::ElementType ToElementType(DataType dtype) {
       return {.code = row.code, .bits = row.bits, .lanes = 1};
     }
   }
-  Refuse(ipc::Code::kUnsupported, "DLPack does not have support for string tensors.");
+  RefuseTensor(ipc::Code::kUnsupported, "DLPack does not have support for string tensors.");
 }
 
 // --- consuming ---
 
 [[noreturn]] void RefuseProducer() {
-  Refuse(ipc::Code::kInvalidArg,
+  RefuseTensor(ipc::Code::kInvalidArg,
          "Provided tensor is not supported. Tensor must be a DLPack capsule         or have `__dlpack__` and "
          "`__dlpack_device__` attributes");
 }
 
 void CheckDevice(std::int32_t type) {
   if (type == dlpack::kCuda) {
-    Refuse(ipc::Code::kUnsupported,
+    RefuseTensor(ipc::Code::kUnsupported,
            "DLPack capsule passed pointer to memory allocated on GPU device,           when GPU is not "
            "available");
   }
   if (type != dlpack::kCpu && type != dlpack::kCudaHost) {
-    Refuse(ipc::Code::kUnsupported,
+    RefuseTensor(ipc::Code::kUnsupported,
            "DLDevice type " + std::to_string(type) + " is not support by Python backend.");
   }
 }
@@ -136,10 +136,10 @@ SharedArray Describe(const dlpack::Array& array) {
   }
   const auto count = ipc::ElementCount(shared.shape);
   if (!count) {
-    Refuse(ipc::Code::kInvalidArg, "DLPack tensor has an impossible shape.");
+    RefuseTensor(ipc::Code::kInvalidArg, "DLPack tensor has an impossible shape.");
   }
   if (!IsContiguous(array, shared.shape, *count)) {
-    Refuse(ipc::Code::kInvalidArg,
+    RefuseTensor(ipc::Code::kInvalidArg,
            "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order are "
            "supported.");
   }
@@ -147,7 +147,7 @@ SharedArray Describe(const dlpack::Array& array) {
   shared.dtype = FromElementType(array.type);
   const auto size = ipc::ByteSize(shared.dtype, shared.shape);
   if (!size || (*size > 0 && array.data == nullptr)) {
-    Refuse(ipc::Code::kInvalidArg, "DLPack tensor has no memory for its shape.");
+    RefuseTensor(ipc::Code::kInvalidArg, "DLPack tensor has no memory for its shape.");
   }
   if (*size > 0) {
     shared.bytes = {static_cast<std::byte*>(array.data) + array.byte_offset, static_cast<std::size_t>(*size)};
@@ -222,7 +222,7 @@ SharedArray FromDlpack(const py::object& producer) {
     auto* const managed =
         static_cast<dlpack::ManagedVersioned*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kFreshVersioned));
     if (managed->version.major != dlpack::kMajor) {
-      Refuse(ipc::Code::kUnsupported, "DLPack capsule has version " + std::to_string(managed->version.major) +
+      RefuseTensor(ipc::Code::kUnsupported, "DLPack capsule has version " + std::to_string(managed->version.major) +
                                           ", the Python backend reads version 1 and earlier.");
     }
     SharedArray shared = Describe(managed->array);
@@ -232,7 +232,7 @@ SharedArray FromDlpack(const py::object& producer) {
   }
   const char* const name = PyCapsule_GetName(capsule.ptr());
   if (name != nullptr && std::string_view(name).starts_with("used_dl")) {
-    Refuse(ipc::Code::kInvalidArg,
+    RefuseTensor(ipc::Code::kInvalidArg,
            "DLPack capsule has been used already, and each can be used only once. Get another one from its "
            "producer, or pass the producer itself.");
   }

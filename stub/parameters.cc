@@ -16,13 +16,13 @@ using ipc::ParameterType;
 
 std::string TypeText(py::handle object) { return py::str(py::type::of(object)); }
 
-[[noreturn]] void Refuse(const std::string& text) { throw ipc::Error(ipc::Code::kInvalidArg, text); }
+[[noreturn]] void RefuseParameter(const std::string& text) { throw ipc::Error(ipc::Code::kInvalidArg, text); }
 
 std::int64_t ToInt64(const std::string& name, py::handle value) {
   int overflow = 0;
   const long long number = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
   if (overflow != 0) {
-    Refuse("Parameter '" + name + "' does not fit in 64 bits");
+    RefuseParameter("Parameter '" + name + "' does not fit in 64 bits");
   }
   if (number == -1 && PyErr_Occurred() != nullptr) {
     throw py::error_already_set();
@@ -40,7 +40,7 @@ ParameterValue ValueFromPython(const std::string& name, py::handle value) {
   if (py::isinstance<py::str>(value)) {
     return value.cast<std::string>();
   }
-  Refuse("Expect parameters values to have type bool/int/str, found type " + TypeText(value));
+  RefuseParameter("Expect parameters values to have type bool/int/str, found type " + TypeText(value));
 }
 
 ParameterValue ValueFromWire(const ipc::Parameter& wire) {
@@ -111,11 +111,11 @@ Parameters ParametersFromPython(const py::object& dict) {
     return parameters;
   }
   if (!py::isinstance<py::dict>(dict)) {
-    Refuse("Expect dict, got " + TypeText(dict));
+    RefuseParameter("Expect dict, got " + TypeText(dict));
   }
   for (const auto& [key, value] : py::reinterpret_borrow<py::dict>(dict)) {
     if (!py::isinstance<py::str>(key)) {
-      Refuse("Expect parameters keys to have type str, found type " + TypeText(key));
+      RefuseParameter("Expect parameters keys to have type str, found type " + TypeText(key));
     }
     auto name = key.cast<std::string>();
     auto converted = ValueFromPython(name, value);

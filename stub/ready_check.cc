@@ -20,9 +20,9 @@ namespace py = pybind11;
 using ipc::Readiness;
 
 constexpr std::chrono::hours kSleep{1};  // a wake-up per hour costs nothing
-constexpr std::chrono::seconds kPatience{5};
-constexpr std::chrono::milliseconds kLook{1};
-constexpr std::size_t kLongestText = std::size_t{64} << 10;
+constexpr std::chrono::seconds kEndPatience{5};
+constexpr std::chrono::milliseconds kWakeAgain{1};
+constexpr std::size_t kLongestReason = std::size_t{64} << 10;
 
 struct Verdict {
   Readiness readiness = Readiness::kFailed;
@@ -33,7 +33,7 @@ Verdict Run(const py::object& check) {
   try {
     const py::tuple result = check();
     return {.readiness = static_cast<Readiness>(result[0].cast<std::uint64_t>()),
-            .text = result[1].cast<std::string>().substr(0, kLongestText)};
+            .text = result[1].cast<std::string>().substr(0, kLongestReason)};
   } catch (const std::exception& error) {
     return {.readiness = Readiness::kFailed, .text = error.what()};
   }
@@ -119,11 +119,11 @@ void ReadyCheck::Stop() noexcept {
   }
   shared->stop.store(true, std::memory_order_release);
   const GilReleased no_gil;
-  const auto deadline = ipc::Deadline::After(kPatience);
+  const auto deadline = ipc::Deadline::After(kEndPatience);
   // The word is the server's, so a wake that comes before the sleep is lost, and repeated.
   while (!shared->ended.load(std::memory_order_acquire) && !deadline.Passed()) {
     ipc::FutexWakeAll(const_cast<std::atomic<std::uint32_t>&>(shared->word()));  // NOLINT
-    std::this_thread::sleep_for(kLook);
+    std::this_thread::sleep_for(kWakeAgain);
   }
 }
 

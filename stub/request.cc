@@ -63,10 +63,10 @@ InferenceRequest::InferenceRequest(const ipc::Request& wire, std::vector<std::sh
       flags_(wire.flags),
       timeout_us_(wire.timeout_us),
       parameters_(ParametersFromWire(wire.parameters)),
+      trace_{.context = std::string(wire.trace_context), .request = wire.response_id},
       connection_(std::move(connection)),
       response_id_(wire.response_id),
-      facts_(std::move(facts)),
-      trace_{.context = std::string(wire.trace_context), .request = wire.response_id} {}
+      facts_(std::move(facts)) {}
 
 const std::shared_ptr<ResponseSender>& InferenceRequest::Sender() {
   if (!sender_) {

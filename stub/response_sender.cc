@@ -14,9 +14,9 @@ namespace {
 using ipc::Code;
 using ipc::Error;
 
-constexpr std::chrono::microseconds kLookForRoom{200};
+constexpr std::chrono::microseconds kLookAgain{200};
 
-[[noreturn]] void Refuse(const char* why) {
+[[noreturn]] void RefuseSend(const char* why) {
   throw Error(Code::kInternal, std::string("Unable to send response. ") + why);
 }
 
@@ -35,7 +35,7 @@ std::vector<ipc::Block> CopyWhenThereIsRoom(Connection& connection, std::vector<
     if (connection.Gone()) {
       throw Error(Code::kUnavailable, "the server is gone");
     }
-    std::this_thread::sleep_for(kLookForRoom);
+    std::this_thread::sleep_for(kLookAgain);
   }
 }
 
@@ -104,16 +104,16 @@ void ResponseSender::Fail(Code code, const std::string& text) {
 
 void ResponseSender::CheckOneMore() const {
   if (!facts_->decoupled && responses_ > 0) {
-    Refuse("Non-decoupled model cannot send more than one response.");
+    RefuseSend("Non-decoupled model cannot send more than one response.");
   }
 }
 
 void ResponseSender::Check(const InferenceResponse* response, std::uint32_t flags) const {
   if (!connection_) {
-    Refuse("Response sender has no reference to the decoupled state of the model.");
+    RefuseSend("Response sender has no reference to the decoupled state of the model.");
   }
   if (flags != 0 && flags != kCompleteFinal) {
-    Refuse("Unsupported flag provided.");
+    RefuseSend("Unsupported flag provided.");
   }
   if (flags == 0 && response == nullptr) {
     throw Error(Code::kInternal,
@@ -122,13 +122,13 @@ void ResponseSender::Check(const InferenceResponse* response, std::uint32_t flag
   if (response != nullptr) {
     CheckOneMore();
   } else if (!facts_->decoupled && responses_ == 0) {
-    Refuse("Non-decoupled model cannot send complete final before sending a response.");
+    RefuseSend("Non-decoupled model cannot send complete final before sending a response.");
   }
   if (closed_) {
-    Refuse("Response sender has been closed.");
+    RefuseSend("Response sender has been closed.");
   }
   if (connection_->InForkedChild()) {
-    Refuse("It belongs to the process that the model runs in, and this is a forked child of it.");
+    RefuseSend("It belongs to the process that the model runs in, and this is a forked child of it.");
   }
 }
 

@@ -24,9 +24,9 @@ std::uint64_t RoundUp(std::uint64_t size) {
   return (size + ipc::kAlignment - 1) / ipc::kAlignment * ipc::kAlignment;
 }
 
-std::string TypeText(py::handle object) { return py::str(py::type::of(object)); }
+std::string TypeNameOf(py::handle object) { return py::str(py::type::of(object)); }
 
-[[noreturn]] void Refuse(const std::string& text) { throw ipc::Error(ipc::Code::kInternal, text); }
+[[noreturn]] void RefuseAnswers(const std::string& text) { throw ipc::Error(ipc::Code::kInternal, text); }
 
 bool IsError(py::handle element) {
   return py::isinstance<InferenceResponse>(element) && element.cast<const InferenceResponse&>().has_error();
@@ -162,7 +162,7 @@ std::string NotNone(const std::string& instance_name) {
 std::vector<Answer> ReadAnswers(const Batch& batch) {
   const py::object& returned = batch.returned;
   if (batch.facts->decoupled && !returned.is_none()) {
-    Refuse(NotNone(batch.facts->instance_name));
+    RefuseAnswers(NotNone(batch.facts->instance_name));
   }
   const std::size_t count = batch.requests.size();
   std::vector<Answer> answers;
@@ -171,11 +171,11 @@ std::vector<Answer> ReadAnswers(const Batch& batch) {
     return answers;
   }
   if (!py::isinstance<py::list>(returned)) {
-    Refuse("Expected a list in the execute return, found type '" + TypeText(returned) + "'.");
+    RefuseAnswers("Expected a list in the execute return, found type '" + TypeNameOf(returned) + "'.");
   }
   const auto list = py::reinterpret_borrow<py::list>(returned);
   if (list.size() != count) {
-    Refuse(
+    RefuseAnswers(
         "Number of InferenceResponse objects do not match the number of InferenceRequest objects. "
         "InferenceRequest(s) size is:" +
         std::to_string(count) + ", and InferenceResponse(s) size is:" + std::to_string(list.size()) + "\n");
@@ -188,13 +188,13 @@ std::vector<Answer> ReadAnswers(const Batch& batch) {
       continue;
     }
     if (batch.requests[i]->reschedules() && !IsError(element)) {
-      Refuse(
+      RefuseAnswers(
           "Expected a None object in the execute function return list for reschduled request, found type '" +
-          TypeText(element) + "'.");
+          TypeNameOf(element) + "'.");
     }
     if (!py::isinstance<InferenceResponse>(element)) {
-      Refuse("Expected an 'InferenceResponse' object in the execute function return list, found type '" +
-             TypeText(element) + "'.");
+      RefuseAnswers("Expected an 'InferenceResponse' object in the execute function return list, found type '" +
+             TypeNameOf(element) + "'.");
     }
     if (const auto& sender = batch.requests[i]->sender()) {
       sender->CheckOneMore();
