@@ -24,7 +24,8 @@ ANSWER_SECONDS = 60
 # Runs in any Python 3, and in Python 2 as well, which may be named by mistake.
 QUESTION = """
 import json, os, struct, sys, sysconfig
-paths = [sysconfig.get_path("include"), sysconfig.get_path("platinclude"), sysconfig.get_config_var("INCLUDEPY")]
+paths = [sysconfig.get_path(name) for name in ("include", "platinclude")]
+paths += [sysconfig.get_config_var("INCLUDEPY")]
 print(json.dumps({
     "executable": sys.executable,
     "implementation": getattr(getattr(sys, "implementation", None), "name", "cpython"),
@@ -49,7 +50,7 @@ def ask(interpreter: str) -> dict[str, Any]:
     Raises:
         Unusable: it is not a Python, or does not answer.
     """
-    # -E, -s: neither PYTHONPATH nor the user's packages, which a build environment may have set for another Python.
+    # -E, -s: no PYTHONPATH and no user's packages, which a build environment may have set for another Python.
     command = [interpreter, "-E", "-s", "-c", QUESTION]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_SECONDS)

@@ -83,6 +83,16 @@ def test_what_models_import_is_importable_from_the_folder(server: Path, python: 
     assert result.stdout == f"{python}/triton_python_backend_utils/__init__.py Tensor\n"
 
 
+def test_the_stub_to_copy_into_a_model_is_where_that_of_nvidia_was(server: Path, python: Path) -> None:
+    done = install_backend(server)
+
+    stub = done.folder / "triton_python_backend_stub"
+    result = subprocess.run([stub], cwd="/", capture_output=True, text=True, check=True)
+
+    assert stub.read_text().splitlines()[0] == f"#!{sys.executable}"
+    assert f"{sys.executable} (Python {sys.version.split()[0]})" in result.stdout
+
+
 def test_the_marker_says_what_was_done(server: Path, python: Path, ours: Installation) -> None:
     before = datetime.now(timezone.utc).replace(microsecond=0)
 
@@ -98,6 +108,7 @@ def test_the_marker_says_what_was_done(server: Path, python: Path, ours: Install
     assert sorted(files) == [
         "interpreter.txt",
         "libtriton_python.so",
+        "triton_python_backend_stub",
         "triton_python_backend_utils/__init__.py",
         "triton_python_backend_utils/_core.cpython-3.so",
         "triton_python_backend_utils/launch/stub_main.py",
@@ -122,6 +133,7 @@ def test_everybody_may_read_it_whatever_the_umask_is(server: Path, python: Path,
     modes = {path: path.stat().st_mode & 0o777 for path in (python, *python.rglob("*"))}
     assert {modes[path] for path in modes if path.is_dir()} == {0o755}
     assert modes.pop(python / "libtriton_python.so") == 0o755
+    assert modes.pop(python / "triton_python_backend_stub") == 0o755
     assert {modes[path] for path in modes if path.is_file()} == {0o644}
 
 

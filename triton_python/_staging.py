@@ -12,6 +12,7 @@ from pathlib import Path
 from triton_python._backend_dir import INTERPRETER_FILE, LIBRARY, OUR_BACKEND, PACKAGE, Installation
 from triton_python._errors import TritonPythonError
 from triton_python._marker import DISTRIBUTION, Marker, digest, files_of, foreign_files
+from triton_python._stub_script import STUB_SCRIPT, stub_script
 
 
 def stage(new: Path, installation: Installation, kept: str | None, old: Path | None) -> list[str]:
@@ -33,6 +34,9 @@ def stage(new: Path, installation: Installation, kept: str | None, old: Path | N
     shutil.copytree(installation.package, package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(installation.library, new / LIBRARY)
     (new / INTERPRETER_FILE).write_text(f"{installation.interpreter}\n")
+    # Where NVIDIA's backend has its stub, people look for one to copy into a model's folder.
+    (new / STUB_SCRIPT).write_text(stub_script(installation.interpreter))
+    (new / STUB_SCRIPT).chmod(0o755)
     files = {name: digest(new / name) for name in files_of(new)}
     # The processes of models write no bytecode, so it is made here.
     compileall.compile_dir(str(package), ddir=str(new.parent / OUR_BACKEND / PACKAGE), quiet=2)
