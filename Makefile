@@ -44,7 +44,7 @@ test: $(INSTALLED)/test cpp-dev ## run the tests: C++, Python, and the real serv
 	ctest --preset dev
 	$(BIN)/pytest tests -n $(WORKERS) --dist loadfile $(ARGS)
 
-test-more: $(INSTALLED)/test $(INSTALLED)/s3 cpp-dev ## run the longer tests
+test-more: $(INSTALLED)/test $(INSTALLED)/s3 $(BUILT)/dist cpp-dev ## run the longer tests
 	$(BIN)/pytest tests -m more $(ARGS)
 
 bench: $(INSTALLED)/bench build/dev/configured ## measure this backend beside NVIDIA's own and beside a mere copy (about 12 minutes)
@@ -79,8 +79,8 @@ sanitize-tsan: build/tsan/configured
 	if setarch "$$(uname -m)" -R true 2>/dev/null; then setarch "$$(uname -m)" -R ctest --preset tsan; \
 	else ctest --preset tsan; fi
 
-wheel: $(BUILT)/wheel ## build the wheel into build/dist/
-	@ls build/dist/*.whl
+wheel: $(BUILT)/dist ## build sdist and wheel into build/dist/, for every Python here and for old systems
+	@ls build/dist/*
 
 clean: ## remove .venv/ and build/
 	rm -rf $(VENV) build
@@ -122,13 +122,34 @@ $(BUILT)/wheel: $(SOURCES) $(INSTALLED)/build-requirements
 		--config-settings=cmake.define.TPB_PYTHONS=own --wheel-dir build/quick .
 	@mkdir -p $(@D) && touch $@
 
+# The wheel for others. PyPI's zig links for an old glibc; auditwheel proves how old, and tags the wheel accordingly.
+# `make wheel TOOLCHAIN=` takes the machine's own compiler, and its floor is what it is.
+GLIBC := 2.17
+TOOLCHAIN := cmake/zig.cmake
+ZIG = $$($(BIN)/python -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).with_name("zig"))')
+FLOOR = manylinux_$(subst .,_,$(GLIBC))_$(shell uname -m)
+
+$(BUILT)/dist: $(SOURCES) $(INSTALLED)/wheel
+	@echo "building sdist and wheel (several minutes the first time)"
+	@rm -rf build/dist build/plain
+	$(BIN)/python -m build --sdist --no-isolation --outdir build/dist . >/dev/null
+	TPB_ZIG="$(ZIG)" ZIG_GLOBAL_CACHE_DIR=$(CURDIR)/build/zig ZIG_LOCAL_CACHE_DIR=$(CURDIR)/build/zig \
+		$(PIP) wheel --no-deps --no-build-isolation --config-settings=build-dir=build/full \
+		$(if $(TOOLCHAIN),--config-settings=cmake.define.CMAKE_TOOLCHAIN_FILE=$(CURDIR)/$(TOOLCHAIN)) \
+		$(if $(TOOLCHAIN),--config-settings=cmake.define.TPB_GLIBC=$(GLIBC)) --wheel-dir build/plain .
+	$(BIN)/auditwheel repair --wheel-dir build/dist build/plain/*.whl
+	$(BIN)/auditwheel show build/dist/*.whl
+	$(if $(TOOLCHAIN),@$(BIN)/auditwheel show build/dist/*.whl | grep -q '"$(FLOOR)"' || \
+		{ echo "the wheel needs a newer glibc than $(GLIBC); auditwheel show says above which symbols" >&2; exit 1; })
+	@mkdir -p $(@D) && touch $@
+
 # Without the network: what the project needs at run time comes with the first of the rules below.
 $(INSTALLED)/project: $(BUILT)/wheel
 	$(PIP) install --no-deps --force-reinstall build/quick/*.whl
 	@mkdir -p $(@D) && touch $@
 
 # One of the project's extras, and what the project itself needs. Again only when pyproject.toml changes.
-$(INSTALLED)/demo $(INSTALLED)/test $(INSTALLED)/bench $(INSTALLED)/s3: $(INSTALLED)/%: pyproject.toml | $(INSTALLED)/project
+$(INSTALLED)/demo $(INSTALLED)/test $(INSTALLED)/bench $(INSTALLED)/s3 $(INSTALLED)/wheel: $(INSTALLED)/%: pyproject.toml | $(INSTALLED)/project
 	@echo "installing what 'make $*' needs into $(VENV)/"
 	$(PIP) install "$$(ls build/quick/*.whl)[$*]"
 	@touch $@

@@ -78,7 +78,6 @@ function(tpb_add_python_module target name python)
   target_include_directories(${target} SYSTEM PRIVATE ${includes})
   target_link_libraries(${target} PRIVATE pybind11::headers)
   set_target_properties(${target} PROPERTIES PREFIX "" OUTPUT_NAME "${name}" SUFFIX "${suffix}" DEBUG_POSTFIX "")
-  target_link_options(${target} PRIVATE "$<$<CONFIG:Release,MinSizeRel>:-s>")
 endfunction()
 
 # Calls tpb_add_python_module(<target>_<version> name ...) once for every version of Python that TPB_PYTHONS has, with

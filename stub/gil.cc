@@ -1,20 +1,38 @@
 #include "stub/gil.h"
 
-#include <cxxabi.h>
 #include <unistd.h>
 
 namespace tpb::stub {
+namespace {
 
-GilReleased::~GilReleased() {
-  try {
-    PyEval_RestoreThread(state_);
-  } catch (const abi::__forced_unwind&) {
-    // Before 3.14 Python ends the thread, which would unwind its stack: through this destructor, which may
-    // not throw, and then through Python objects that nobody may touch any more. Later ones hang it, as here.
-    while (true) {
+// Before 3.14 Python ends a thread that comes back too late, which unwinds its stack: through Python objects that
+// nobody may touch any more. It gets no further than this. Later Pythons hang such a thread, as here.
+class HangIfUnwound {
+ public:
+  HangIfUnwound() = default;
+  HangIfUnwound(const HangIfUnwound&) = delete;
+  HangIfUnwound& operator=(const HangIfUnwound&) = delete;
+  HangIfUnwound(HangIfUnwound&&) = delete;
+  HangIfUnwound& operator=(HangIfUnwound&&) = delete;
+  ~HangIfUnwound() {
+    while (unwound_) {
       ::pause();
     }
   }
+  void Dismiss() noexcept { unwound_ = false; }
+
+ private:
+  bool unwound_ = true;
+};
+
+}  // namespace
+
+// Through a function that may not throw, some C++ libraries unwind without any clean-up; so it may, says the signature,
+// and it is not made part of one.
+GilReleased::~GilReleased() noexcept(false) {
+  HangIfUnwound hang;
+  PyEval_RestoreThread(state_);
+  hang.Dismiss();
 }
 
 }  // namespace tpb::stub

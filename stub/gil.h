@@ -14,7 +14,7 @@ class GilReleased {
   GilReleased& operator=(const GilReleased&) = delete;
   GilReleased(GilReleased&&) = delete;
   GilReleased& operator=(GilReleased&&) = delete;
-  ~GilReleased();
+  [[gnu::noinline]] ~GilReleased() noexcept(false);  // never throws
 
  private:
   PyThreadState* const state_;

@@ -15,13 +15,16 @@ ARGUMENTS_OF_A_SERVER = 3
 
 
 def main() -> int:
-    """Says what the script is for; the exit status is 1 when a server has started it as if it were NVIDIA's."""
+    """Says what the script is for; the exit status is 1 when a server has started it, as if it were NVIDIA's.
+
+    Called by the script that pip or CMake writes.
+    """
     if len(sys.argv) - 1 >= ARGUMENTS_OF_A_SERVER:
         print(
             f"{NAME}: {sys.argv[0]} is of triton-python-backend and runs no model, but another Python "
-            f"backend of Triton has started it (for {sys.argv[1]}). Either make triton-python-backend the backend "
-            "of this server (triton-python install DIR, or --backend-directory with what triton-python backend-dir "
-            "prints), or replace this file by the stub that belongs to that backend.",
+            f"backend of Triton has started it (for {sys.argv[1]}). Either make triton-python-backend the "
+            "backend of this server (triton-python install DIR, or --backend-directory with what triton-python "
+            "backend-dir prints), or replace this file by the stub that belongs to that backend.",
             file=sys.stderr,
         )
         return 1
