@@ -9,6 +9,7 @@ import typer
 
 from triton_python._backend_dir import backend_directory
 from triton_python._cli_doctor import DOCTOR_HELP, doctor_command
+from triton_python._cli_env import env_app
 from triton_python._cli_manage import INSTALL_HELP, install_command, server_app, uninstall_command
 from triton_python._cli_options import (
     GrpcPortOption,
@@ -45,6 +46,7 @@ BACKEND_DIR_HELP = (
 
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False)
 app.add_typer(server_app, name="server")
+app.add_typer(env_app, name="env")
 app.command("install", help=INSTALL_HELP)(install_command)
 app.command("uninstall")(uninstall_command)
 app.command("doctor", help=DOCTOR_HELP)(doctor_command)
