@@ -5,6 +5,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Annotated, Optional
 
 import typer
@@ -21,6 +22,7 @@ from triton_python._cli_options import (
     chosen_ports,
 )
 from triton_python._doctor import CheckResult, Subject, examine, worst
+from triton_python._marker import DISTRIBUTION
 from triton_python._options import endpoints
 
 PLACES_HELP = "Model repositories or models to look at, too."
@@ -49,9 +51,13 @@ def doctor_command(
     if host:
         options += [f"--{service}-address={host}" for service in ("http", "grpc")]
     subject = Subject(places=places or (), server=server, python=python, endpoints=endpoints(options))
-    results = examine(subject)
+    report(examine(subject), as_json)
+
+
+def report(results: Sequence[CheckResult], as_json: bool) -> None:
+    """Shows what was found, and ends the command with the status that it deserves."""
     if as_json:
-        typer.echo(_as_json(subject.version, results))
+        typer.echo(_as_json(version(DISTRIBUTION), results))
     else:
         _show(results)
     raise typer.Exit(1 if _status(results) == "failed" else 0)
@@ -61,9 +67,9 @@ def _status(results: Sequence[CheckResult]) -> str:
     return worst(result.status for result in results)
 
 
-def _as_json(version: str, results: Sequence[CheckResult]) -> str:
+def _as_json(of: str, results: Sequence[CheckResult]) -> str:
     content = {
-        "version": version,
+        "version": of,
         "status": _status(results),
         "checks": [asdict(result) for result in results],
     }

@@ -8,11 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from triton_python._env.tree import Tree
+from triton_python._env.tree import File, Tree
 from triton_python._errors import TritonPythonError
 from triton_python._progress import say
+
+# A temporary file of conda-pack 0.9, which forgets it.
+_LEFTOVER = re.compile(r"tmp[a-z0-9_]{8}")
 
 
 def collect_conda(prefix: Path, scratch: Path, ignore_editable: bool, ignore_missing: bool) -> Tree:
@@ -43,8 +47,19 @@ def collect_conda(prefix: Path, scratch: Path, ignore_editable: bool, ignore_mis
     if said:
         say(f"conda-pack says: {said}")
     tree = Tree()
-    tree.add_folder(folder, "")
+    tree.add_folder(folder, "", lambda name: bool(_LEFTOVER.fullmatch(name)) and not (prefix / name).exists())
+    _restore_times(tree, prefix)
     return tree
+
+
+def _restore_times(tree: Tree, prefix: Path) -> None:
+    """As in the environment: conda-pack writes files anew, and bytecode knows the time of its source."""
+    made = int((prefix / "conda-meta").stat().st_mtime)
+    for place, entry in tree.ordered():
+        if isinstance(entry, File):
+            original = prefix / place
+            mtime = int(original.stat().st_mtime) if original.is_file() else made
+            tree.entries[place] = replace(entry, mtime=mtime)
 
 
 def _conda_pack(prefix: Path) -> list[str]:

@@ -46,13 +46,10 @@ def add_runtime(tree: Tree, environment: Environment, packages: str) -> str:
 
 def find_core(package: Path, ext_suffix: str) -> Path | None:
     """The compiled module for a Python with that suffix: of our installation, or built here."""
-    for folder in (package, *_built_here()):
+    from triton_python_backend_utils.launch.resolve import core_directories
+
+    for folder in (package, *core_directories(None)):
         core = folder / f"{CORE}{ext_suffix}"
         if core.is_file():
             return core
     return None
-
-
-def _built_here() -> list[Path]:
-    """Where `triton-python stub build` puts what it builds."""
-    return []

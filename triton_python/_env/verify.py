@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from triton_python._env.unpacking import unpacked
+from triton_python._env.launching import EnvironmentProblem, unpacked
 from triton_python._env.verify_script import MARK
 from triton_python._errors import TritonPythonError
 
@@ -40,12 +40,15 @@ def verify(archive: Path, scratch: Path, originals: list[Path]) -> Verified:
     Raises:
         TritonPythonError: it does not work anywhere else than here.
     """
-    with unpacked(archive, scratch) as (prefix, python, digest):
-        told = _started(python)
-        complaint = _complaint(told, prefix, originals)
-        if complaint:
-            raise TritonPythonError(f"{DELETED}: {complaint}")
-        libraries = {Path(path).name for path in told["mapped"] if ".so" in Path(path).name}
+    try:
+        with unpacked(archive, scratch) as (prefix, python, digest):
+            told = _started(python)
+            complaint = _complaint(told, prefix, originals)
+    except EnvironmentProblem as problem:
+        raise TritonPythonError(f"{DELETED}: {problem}") from problem
+    if complaint:
+        raise TritonPythonError(f"{DELETED}: {complaint}")
+    libraries = {Path(path).name for path in told["mapped"] if ".so" in Path(path).name}
     return Verified(digest, sorted(name for name in libraries if not _OF_LIBC.match(name)))
 
 
