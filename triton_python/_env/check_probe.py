@@ -1,8 +1,8 @@
 """Runs as a model's process would, in its Python and with its variables: `python -B <this file> QUESTION`.
 
-QUESTION is JSON: `cores`, the folders to look for our compiled module in; `imports`, names of modules; `path`,
-the model's folders. Standard library only. Each thing is said as soon as it is known, one marked line of JSON
-each, for what is tried may end the process.
+QUESTION is JSON: `cores`, folders to look for our compiled module in; `imports`, names of modules; `path`,
+the folders of the model. Standard library only. Each thing is said as soon as it is known, one marked line of
+JSON each, for what is tried may end the process.
 """
 
 from __future__ import annotations
