@@ -38,19 +38,22 @@ def string_parameters(text: str) -> dict[str, str]:
     tokens = [token for token in _TOKEN.findall(text) if not token.startswith("#")]
     found: dict[str, str] = {}
     inside: list[str] = []  # the names of the messages around a token
-    name, key, index = "", "", 0
+    name, key, value, index = "", "", "", 0
     while index < len(tokens):
         token = tokens[index]
         if token in "{<":
             inside.append(name)
         elif token in "}>" and inside:
             name = inside.pop()
-        elif token[0] in "\"'" and tokens[index - 1] == ":":
-            value, index = _string(tokens, index)
-            if (inside, name) == (["parameters"], "key"):
-                key = value
-            elif (inside, name) == (["parameters", "value"], "string_value"):
+            if not inside and name == "parameters":
                 found[key] = value
+                key = value = ""
+        elif token[0] in "\"'" and tokens[index - 1] == ":":
+            content, index = _string(tokens, index)
+            if (inside, name) == (["parameters"], "key"):
+                key = content
+            elif (inside, name) == (["parameters", "value"], "string_value"):
+                value = content
             continue
         elif token not in "[]:,;":
             name = token

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 
-from triton_python_backend_utils.launch.archives import unpack
-
 import triton_python
+from triton_python_backend_utils.launch.archives import unpack
 
 # What a Python borrows from elsewhere shows in these three.
 TELL = """

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from triton_python._errors import TritonPythonError
+from triton_python._paths import absolute_path
 from triton_python_backend_utils.launch.cache import Entry, EnvironmentCache
 from triton_python_backend_utils.launch.cache_folder import candidates
 from triton_python_backend_utils.launch.problem import EnvironmentProblem
-
-from triton_python._errors import TritonPythonError
-from triton_python._paths import absolute_path
 
 __all__ = ["Entry", "Pruned", "cache_at", "prune", "used"]
 

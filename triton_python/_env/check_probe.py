@@ -85,7 +85,7 @@ def look_at_libstdcxx() -> None:
 
 def look_at_imports(names: list[str], path: list[str]) -> None:
     sys.path.extend(path)
-    versions = {}
+    installed = set()
     missing = []
     for name in names:
         try:
@@ -96,11 +96,9 @@ def look_at_imports(names: list[str], path: list[str]) -> None:
         if not found:
             missing.append(name)
         elif spec is not None and is_of_a_package(spec, path):
-            versions[name] = ""
-    if versions:
-        distributions = distributions_by_module()
-        versions = {name: distributions.get(name, "") for name in versions}
-    tell(missing=missing, versions=versions)
+            installed.add(name)
+    versions = versions_of(installed) if installed else {}
+    tell(missing=missing, versions={name: versions.get(name, "") for name in installed})
 
 
 def is_of_a_package(spec: importlib.machinery.ModuleSpec, path: list[str]) -> bool:
@@ -111,14 +109,16 @@ def is_of_a_package(spec: importlib.machinery.ModuleSpec, path: list[str]) -> bo
     return any(f"-packages{os.sep}" in place for place in places)
 
 
-def distributions_by_module() -> dict[str, str]:
-    """The versions of all that is installed, by the names that they are imported under."""
+def versions_of(wanted: set[str]) -> dict[str, str]:
+    """The versions of what is installed, by the names that it is imported under."""
     found: dict[str, str] = {}
     for one in metadata.distributions():
-        top_level = (one.read_text("top_level.txt") or "").split()
-        files = [] if top_level else [str(file).split("/")[0] for file in one.files or []]
-        for name in [*top_level, *files]:
-            found.setdefault(name.split(".")[0], one.version)
+        names = set((one.read_text("top_level.txt") or "").split())
+        if not names:  # not `one.files`, which looks for every single one of them
+            lines = (one.read_text("RECORD") or "").splitlines()
+            names = {re.split("[/,]", line, maxsplit=1)[0].split(".")[0] for line in lines}
+        for name in wanted & names - set(found):
+            found[name] = one.version
     return found
 
 

@@ -12,16 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from triton_python._doctor import Subject
+from triton_python._env.model import Model
+from triton_python._paths import absolute_path
+from triton_python._progress import Progress
 from triton_python_backend_utils.launch.cache import EnvironmentCache
 from triton_python_backend_utils.launch.interpreters import find_python
 from triton_python_backend_utils.launch.problem import EnvironmentProblem
 from triton_python_backend_utils.launch.progress import Progress as Listener
 from triton_python_backend_utils.launch.resolve import Settings, core_directories, resolve
-
-from triton_python._doctor import Subject
-from triton_python._env.model import Model
-from triton_python._paths import absolute_path
-from triton_python._progress import Progress
 
 __all__ = ["EnvironmentProblem", "Start", "core_directories", "start_of", "unpacked"]
 
