@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import typer.main
 from command import Ports, wait_for_line
+from environments import borrow_numpy, venv
 from trees import copy_of_server
 
 from triton_python._cli import app
@@ -32,6 +33,10 @@ COMMANDS = (
     "server path",
     "server install",
     "server remove",
+    "env pack",
+    "env check",
+    "env list",
+    "env prune",
 )
 
 
@@ -72,6 +77,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, triton_server_binary:
     for name in ("model.py", "config.pbtxt"):
         (place / "my_model" / name).write_text((ADD_SUB / name).read_text())
     (place / ".venv").symlink_to(sys.prefix)
+    borrow_numpy(venv(place / "my_env"))
     return place
 
 

@@ -59,7 +59,7 @@ def give_core(python: Path, version: str, site: Path) -> None:
     subprocess.run(
         [
             *("cmake", "-S", ROOT, "-B", build, "-G", "Ninja"),
-            *("-DCMAKE_BUILD_TYPE=Release", "-DTPB_BUILD_BACKEND=OFF"),
+            *("-DCMAKE_BUILD_TYPE=Release", "-DTPB_BUILD_BACKEND=OFF", "-DTPB_PYTHONS=own"),
             *(f"-DPython_EXECUTABLE={python}", f"-DCMAKE_INSTALL_PREFIX={prefix}"),
         ],
         check=True,

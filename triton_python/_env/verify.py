@@ -7,11 +7,14 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from triton_python._env.launching import EnvironmentProblem, unpacked
 from triton_python._env.verify_script import MARK
 from triton_python._errors import TritonPythonError
+from triton_python._marker import DISTRIBUTION
 
 SCRIPT = Path(__file__).with_name("verify_script.py")
 LIMIT_S = 300
@@ -52,7 +55,7 @@ def verify(archive: Path, scratch: Path, originals: list[Path]) -> Verified:
     return Verified(digest, sorted(name for name in libraries if not _OF_LIBC.match(name)))
 
 
-def _started(python: Path) -> dict[str, list[str]]:
+def _started(python: Path) -> dict[str, Any]:
     try:
         result = subprocess.run(
             [python, "-I", "-B", SCRIPT],
@@ -69,19 +72,24 @@ def _started(python: Path) -> dict[str, list[str]]:
         raise TritonPythonError(f"{DELETED}: its Python does not end within {LIMIT_S} s") from error
     answers = [line[len(MARK) :] for line in result.stdout.splitlines() if line.startswith(MARK)]
     if answers:
-        told: dict[str, list[str]] = json.loads(answers[-1])
+        told: dict[str, Any] = json.loads(answers[-1])
         return told
     said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
     raise TritonPythonError(f"{DELETED}: its Python ended with status {result.returncode}: {said}")
 
 
-def _complaint(told: dict[str, list[str]], prefix: Path, originals: list[Path]) -> str:
+def _complaint(told: dict[str, Any], prefix: Path, originals: list[Path]) -> str:
     real = os.path.realpath(prefix)
     for name in ("prefix", "base_prefix"):
         if os.path.realpath(str(told[name])) != real:
             return f"its sys.{name} is {told[name]}, and not where it was unpacked"
     if told["failed"]:
         return "; ".join(told["failed"])
+    if told["runtime"] != (ours := version(DISTRIBUTION)):
+        return (
+            f"its compiled module is of version {told['runtime']}, and triton-python is {ours}: build it "
+            "anew (triton-python stub build), and pack again"
+        )
     if told["path"]:
         return f"it imports from outside itself: {', '.join(told['path'])}"
     if told["modules"]:

@@ -30,6 +30,7 @@ def main() -> None:
     told = {
         "prefix": sys.prefix,
         "base_prefix": sys.base_prefix,
+        "runtime": str(getattr(sys.modules.get(RUNTIME), "__version__", "")),
         "failed": [f"it cannot import {name}: {problem}" for name, problem in problems.items() if problem],
         "modules": outside(file for file in files if file not in ("", __file__)),
         "path": outside(sys.path),
