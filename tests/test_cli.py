@@ -12,11 +12,11 @@ from types import ModuleType
 import pytest
 from command import RECORDER, complaint, is_this_python, run, stand_in_server, usage_error
 
-from triton_python import __version__, _config_text, _options
+from triton_python import __version__, _cli_env, _config_text, _options
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("serve", "doctor", "install", "uninstall", "backend-dir", "server")
-SERVER_COMMANDS = ("path", "install", "remove")
+COMMANDS = ("serve", "doctor", "install", "uninstall", "backend-dir", "server", "env")
+GROUPS = {"server": ("path", "install", "remove"), "env": ("pack", "check", "list", "prune")}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
     assert result.stdout == f"triton-python {__version__}\n"
 
 
-@pytest.mark.parametrize("module", [_config_text, _options], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [_cli_env, _config_text, _options], ids=lambda module: module.__name__)
 def test_the_examples_in_docstrings_are_right(module: ModuleType) -> None:
     failed, tried = doctest.testmod(module)
 
@@ -53,17 +53,16 @@ def test_the_examples_in_docstrings_are_right(module: ModuleType) -> None:
 
 def test_help_lists_every_command() -> None:
     assert commands_in_help() == set(COMMANDS)
-    assert commands_in_help("server") == set(SERVER_COMMANDS)
+    for group, commands in GROUPS.items():
+        assert commands_in_help(group) == set(commands)
 
 
 def test_the_table_of_the_readme_lists_every_command() -> None:
     text = (ROOT / "README.md").read_text()
     table = re.findall(r"^\| `triton-python ([a-z-]+(?: [a-z-]+)?)[^`]*` \|", text, re.MULTILINE)
 
-    expected = {name for name in COMMANDS if name != "server"} | {
-        f"server {name}" for name in SERVER_COMMANDS
-    }
-    assert sorted(table) == sorted(expected)
+    in_groups = {f"{group} {name}" for group, commands in GROUPS.items() for name in commands}
+    assert sorted(table) == sorted({*COMMANDS} - {*GROUPS} | in_groups)
 
 
 @pytest.mark.parametrize(

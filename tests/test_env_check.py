@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -39,6 +40,21 @@ def check(*arguments: str, **environment: str) -> dict[str, Said]:
 
 def unwell(said: dict[str, Said]) -> set[str]:
     return {name for name, one in said.items() if one.status != "ok"}
+
+
+def test_the_names_of_the_checks_are_documented(model: Path, environment: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+    text = text.split("\n## `triton-python env check`\n")[1].split("\n## ")[0]
+    documented = re.findall(r"^\| `([a-z+-]+)` \|", text, re.MULTILINE)
+    (model / "1" / "model.py").write_text("def broken(:")
+    shutil.copy("/bin/true", model / "triton_python_backend_stub")
+    ask_for(model, str(environment))
+
+    broken = list(check(str(model)))
+    (model / "1" / "model.py").write_text("import numpy")
+    whole = list(check(str(model)))
+
+    assert [*broken, *(name for name in whole if name not in broken)] == documented
 
 
 @pytest.fixture
