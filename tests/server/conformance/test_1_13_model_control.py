@@ -289,6 +289,22 @@ def test_a_server_that_chooses_its_models_itself_loads_none(
     assert ready is True
 
 
+@pytest.mark.parametrize("mode", ["none", "poll"])
+def test_in_other_modes_an_unknown_model_is_not_ready_either(
+    start_server: StartServer, tmp_path: Path, mode: str
+) -> None:
+    repository = tmp_path / "models"
+    write_model(repository, "scripted", SCRIPTED, SCRIPTED_CONFIG)
+    options = [f"--model-control-mode={mode}"]
+    server = start_server(explicit=False, repository=repository, options=options)
+    with Client(server) as http:
+        script = """
+            asked = [("scripted", ""), ("scripted", "1"), ("scripted", "7"), ("nobody", ""), ("nobody", "1")]
+            answer = [pb_utils.is_model_ready(*one) for one in asked]
+        """
+        assert do(http, "scripted", script) == [True, True, False, False, False]
+
+
 @pytest.mark.differs("control-in-auto-complete", run=False)
 def test_neither_auto_complete_nor_finalize_may_control_models(
     load: Load, http: Client, server: TritonServer

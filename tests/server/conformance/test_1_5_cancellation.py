@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,69 @@ def test_nobody_cancels(load: Load, client: Client) -> None:
     )
     for _ in range(3):
         assert client.infer(model, ints(1))["OUT"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("asked", ["request", "request.get_response_sender()"])
+def test_many_threads_ask_at_once(load: Load, server: TritonServer, tmp_path: Path, asked: str) -> None:
+    """All of them get an answer each time, before the client gives up and after it."""
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    model = load(
+        model_of(f"""
+        def execute(self, requests):
+            for request in requests:
+                asked = {asked}
+                threads = [threading.Thread(target=self.ask, args=[asked, number]) for number in range(16)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+            return [response(1) for _ in requests]
+
+        def ask(self, asked, number):
+            for _ in range(20):
+                assert asked.is_cancelled() is False
+            open({str(folder)!r} + f"/{{number}} asks", "w").close()
+            while not asked.is_cancelled():
+                time.sleep(0.001)
+            assert asked.is_cancelled() is True
+            open({str(folder)!r} + f"/{{number}} knows", "w").close()
+        """),
+        identity_config("INT32"),
+    )
+    with Client(server, "grpc") as client:
+        call = client.raw.async_infer(model, client.tensors(ints(1)), callback=lambda result, error: None)
+        wait_until("all to ask", lambda: len(list(folder.glob("* asks"))) == 16)
+        call.cancel()
+        wait_until("all to know", lambda: len(list(folder.glob("* knows"))) == 16)
+
+
+@pytest.mark.differs("cancelled-poll")
+@pytest.mark.parametrize("asked", ["request", "request.get_response_sender()"])
+def test_only_the_first_question_needs_the_server(
+    load: Load, server: TritonServer, tmp_path: Path, asked: str
+) -> None:
+    """The others are answered while all of the server stands still."""
+    body = f"""
+        def execute(self, requests):
+            for request in requests:
+                asked = {asked}
+                asked.is_cancelled()
+                open({str(tmp_path / "began")!r}, "w").close()
+                while not os.path.exists({str(tmp_path / "stopped")!r}):
+                    time.sleep(0.001)
+                said = [asked.is_cancelled() for _ in range(1000)]
+                open({str(tmp_path / "answered")!r}, "w").close()
+            return [response(sum(said)) for _ in requests]
+        """
+    model = load("import os\n" + model_of(body), identity_config("INT32"))
+    with Client(server, "grpc") as client, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.infer, model, ints(1))
+        wait_until("it to begin", (tmp_path / "began").exists)
+        with server.stopped():
+            (tmp_path / "stopped").touch()
+            wait_until("the answers", (tmp_path / "answered").exists)
+        assert answer.result()["OUT"].tolist() == [0]
 
 
 @pytest.mark.differs("ended-sender", run=False)

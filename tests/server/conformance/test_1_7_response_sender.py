@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.http
 from serving.client import Client
 from serving.decoupled import ints, model_of
 from serving.repository import identity_config
 from serving.server import TritonServer
 from serving.types import Load
+from serving.waiting import wait_until
+from tritonclient.utils import InferenceServerException, shared_memory
 
 CONFIG = identity_config("INT32")
 # There the client waits for ever, and so does the unload.
@@ -256,3 +261,63 @@ def test_an_error_response(load: Load, client: Client) -> None:
         CONFIG,
     )
     assert client.error(model, ints(1)) == "as it is"
+
+
+@pytest.mark.differs("send-returns")
+def test_send_does_not_wait_for_the_server(load: Load, server: TritonServer, tmp_path: Path) -> None:
+    """It returns while all of the server stands still; its tensors are the model's again."""
+    model = load(
+        "import os\n"
+        + model_of(f"""
+        def execute(self, requests):
+            for request in requests:
+                array = np.array([7], np.int32)
+                open({str(tmp_path / "began")!r}, "w").close()
+                while not os.path.exists({str(tmp_path / "stopped")!r}):
+                    time.sleep(0.001)
+                sender = request.get_response_sender()
+                sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("OUT", array)]), FINAL)
+                array[0] = 8
+                open({str(tmp_path / "sent")!r}, "w").close()
+        """),
+        CONFIG,
+    )
+    with Client(server, "grpc") as client, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(out, client, model, 1)
+        wait_until("it to begin", (tmp_path / "began").exists)
+        with server.stopped():
+            (tmp_path / "stopped").touch()
+            wait_until("send to return", (tmp_path / "sent").exists)
+        assert answer.result() == [7]
+
+
+@pytest.mark.differs("send-returns")
+def test_what_only_the_server_can_find_out_is_the_clients_error(
+    load: Load, http: Client, server: TritonServer, log_start: int
+) -> None:
+    """Here, that the client has kept too little memory for the answer."""
+    model = load(
+        model_of("""
+        def execute(self, requests):
+            for request in requests:
+                try:
+                    request.get_response_sender().send(response(1, 2, 3), FINAL)
+                    print("send: it returned", flush=True)
+                except pb_utils.TritonModelException as error:
+                    print("send:", error, flush=True)
+        """),
+        CONFIG,
+    )
+    key = f"/tpb_test_{uuid.uuid4().hex}"
+    region = shared_memory.create_shared_memory_region("region", key, 4)
+    try:
+        http.raw.register_system_shared_memory("region", key, 4)
+        wanted = tritonclient.http.InferRequestedOutput("OUT")
+        wanted.set_shared_memory("region", 4)
+        with pytest.raises(InferenceServerException, match="shared memory|buffer"):
+            http.raw.infer(model, http.tensors(ints(1)), outputs=[wanted])
+        http.raw.unregister_system_shared_memory("region")
+    finally:
+        shared_memory.destroy_shared_memory_region(region)
+    wait_until("the model to say", lambda: "send: " in server.log()[log_start:])
+    assert "send: it returned" in server.log()[log_start:]

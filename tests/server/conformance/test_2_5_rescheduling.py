@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from serving.client import Client
 from serving.decoupled import ints, model_of, outs
-from serving.repository import config
+from serving.repository import config, identity_config, model_code
 from serving.stream import Stream
 from serving.types import Load
 
@@ -111,3 +111,46 @@ def test_a_model_without_such_sequences(load: Load, http: Client, more: str) -> 
     )
     sent = {"IN": np.array([[1]] if more else [1], np.int32)}
     assert "The model wants this request again, but the server refuses" in http.error(model, sent)
+
+
+@pytest.mark.differs("release-flags")
+def test_the_flags_may_be_given_by_name(load: Load, http: Client) -> None:
+    """And the last of several counts."""
+    model = load(
+        model_of("""
+        times = 0
+
+        def execute(self, requests):
+            self.times += 1
+            (request,) = requests
+            request.set_release_flags(flags=pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+            if self.times == 1:
+                return [None]
+            request.set_release_flags(flags=pb_utils.TRITONSERVER_REQUEST_RELEASE_ALL)
+            return [response(self.times)]
+        """),
+        ONE,
+    )
+    assert http.infer(model, ints(1))["OUT"].tolist() == [2]
+
+
+@pytest.mark.differs("release-flags", run=False)
+def test_the_flags_of_a_request_that_a_model_makes_change_nothing(load: Load, http: Client) -> None:
+    """Neither its call, nor the request that the model answers."""
+    child = load(model_code("identity"), identity_config("INT32"))
+    model = load(
+        model_of(f"""
+        def execute(self, requests):
+            (request,) = requests
+            own = pb_utils.InferenceRequest(
+                inputs=request.inputs(), requested_output_names=["OUT"], model_name="{child}"
+            )
+            answers = []
+            for flags in (2, 1, 0, 2):
+                own.set_release_flags(flags)
+                answers += own.exec().output_tensors()[0].as_numpy().tolist()
+            return [response(*answers)]
+        """),
+        identity_config("INT32"),
+    )
+    assert http.infer(model, ints(5))["OUT"].tolist() == [5] * 4

@@ -59,6 +59,21 @@ def test_the_locale_is_that_of_the_environment(
         assert do(client, "m", "import locale\nanswer = locale.getlocale()")[1] == expected
 
 
+# --- their memory ---
+
+
+@pytest.mark.differs("memory")
+def test_the_memory_that_they_share_with_the_server_has_no_name(
+    load: Load, server: TritonServer, http: Client
+) -> None:
+    """What has none goes with the last process that has it, and /dev/shm does not limit it."""
+    model = load(GOOD, config(*TENSORS))
+    large = np.zeros(1 << 20, np.int32)
+    assert http.infer(model, {"IN": large})["OUT"].shape == large.shape
+    assert not server.shm_names()
+    assert "/dev/shm" not in only_stub(server).maps()
+
+
 # --- their ends ---
 
 
@@ -188,6 +203,32 @@ def test_a_death_in_initialize_fails_the_load(http: Client, repository: Path, mo
     code = "import os\n\n\nclass TritonPythonModel:\n    def initialize(self, args):\n        os._exit(1)\n"
     write_model(repository, model_name, code, config(*TENSORS))
     assert not_healthy(f"{model_name}_0") in http.load_error(model_name)
+    write_model(repository, model_name, GOOD, config(*TENSORS))
+    http.load(model_name)
+    assert http.infer(model_name, ONE)["OUT"].tolist() == [1]
+
+
+@pytest.mark.differs("death-in-auto-complete", run=False)
+@pytest.mark.parametrize(
+    ("death", "end"),
+    [("os._exit(7)", "exited with status 7"), ("os.kill(os.getpid(), 9)", "was killed by signal 9")],
+)
+def test_a_death_in_auto_complete_config_fails_the_load(
+    http: Client, server: TritonServer, log_start: int, repository: Path, model_name: str, death: str, end: str
+) -> None:
+    """The process is not yet that of an instance, so the error has no name; the log has more."""
+    code = f"""
+import os
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        {death}
+"""
+    write_model(repository, model_name, code, config(*TENSORS))
+    assert not_healthy("") in http.load_error(model_name)
+    assert end in server.log()[log_start:]
     write_model(repository, model_name, GOOD, config(*TENSORS))
     http.load(model_name)
     assert http.infer(model_name, ONE)["OUT"].tolist() == [1]

@@ -9,8 +9,8 @@ import subprocess
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,6 +105,16 @@ class TritonServer:
         between saying so and waiting for work; on a busy machine it can be kept there for a while.
         """
         wait_until("the server's threads to sleep", lambda: self.process.states() <= {"S"})
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """While it lasts all threads of the server stand still, but not the processes of models."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            wait_until("the server to stand still", lambda: self.process.states() <= {"T"})
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL, as the kernel's out-of-memory killer does it."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from serving.calls import CALLER_CONFIG, ask, caller
 from serving.client import Client
 from serving.types import Load
+
+# There they wait for ever, and so does the unload.
+pytestmark = pytest.mark.differs("cycle", run=False)
 
 # Calls `told["way"]`, one model after the other, with what is left of the way.
 NEXT = """
