@@ -39,3 +39,4 @@ def test_every_difference_from_nvidias_backend_has_a_line_and_a_test() -> None:
 
     assert len(lines) == len(set(lines))
     assert marked - set(lines) == set()
+    assert [name for name in lines if f'"{name}"' not in tests] == []

@@ -1,7 +1,8 @@
 // Stands between a real core and the backend library beside it, libtriton_python_real.so, and asks that for
 // what a core before 25.12 never asks: TRITONBACKEND_ModelInstanceReady. A request whose id is
 // "ready?<instance>" is not executed: its error says what that instance answered, as "<code>: <text>" or
-// "yes". The model that it goes to only lends its thread.
+// "yes". The model that it goes to only lends its thread. One whose id is "double!" is not executed either:
+// its response has a parameter of type DOUBLE, which no model in Python can give.
 #include <dlfcn.h>
 
 #include <cstdlib>
@@ -17,6 +18,7 @@
 namespace {
 
 constexpr std::string_view kQuestion = "ready?";
+constexpr std::string_view kDouble = "double!";
 
 void* RealLibrary() {
   Dl_info self{};
@@ -81,6 +83,15 @@ void Answer(TRITONBACKEND_Request* request, const std::string& text) {
   api.TRITONBACKEND_RequestRelease(request, TRITONSERVER_REQUEST_RELEASE_ALL);
 }
 
+void AnswerWithDouble(TRITONBACKEND_Request* request) {
+  const auto& api = tpb::triton::Api();
+  TRITONBACKEND_Response* response = nullptr;
+  api.TRITONBACKEND_ResponseNew(&response, request);
+  api.TRITONBACKEND_ResponseSetDoubleParameter(response, "third", 1.0 / 3);
+  api.TRITONBACKEND_ResponseSend(response, TRITONSERVER_RESPONSE_COMPLETE_FINAL, nullptr);
+  api.TRITONBACKEND_RequestRelease(request, TRITONSERVER_REQUEST_RELEASE_ALL);
+}
+
 }  // namespace
 
 extern "C" {
@@ -132,6 +143,10 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstan
   }
   if (std::string_view(id).starts_with(kQuestion)) {
     Answer(requests[0], Ask(id + kQuestion.size()));
+    return nullptr;
+  }
+  if (id == kDouble) {
+    AnswerWithDouble(requests[0]);
     return nullptr;
   }
   return REAL(TRITONBACKEND_ModelInstanceExecute)(instance, requests, request_count);

@@ -17,7 +17,7 @@ NAMES = {
     "another command": "$(exit 1)`exit 1`",
     "redirections": "<model>&1",
     "patterns": "*?[a-z]{a,b}~!",
-    "quotes": "it's a \"model\"\\",
+    "quotes": 'it\'s a "model"\\',
     "a comment": "model #1",
 }
 

@@ -134,6 +134,7 @@ def test_the_flags_may_be_given_by_name(load: Load, http: Client) -> None:
     assert http.infer(model, ints(1))["OUT"].tolist() == [2]
 
 
+# There it writes where a pointer happens to lead, which now and then does no harm.
 @pytest.mark.differs("release-flags", run=False)
 def test_the_flags_of_a_request_that_a_model_makes_change_nothing(load: Load, http: Client) -> None:
     """Neither its call, nor the request that the model answers."""

@@ -7,11 +7,9 @@ tests/cpp/backend/ready_proxy.cc.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -19,6 +17,7 @@ import numpy as np
 import pytest
 from serving.client import Client
 from serving.contender import Contender
+from serving.proxy import behind_proxy
 from serving.repository import identity_config, model_code
 from serving.scripted import SCRIPTED, SCRIPTED_CONFIG, do
 from serving.server import TritonServer
@@ -29,7 +28,6 @@ pytestmark = pytest.mark.newer("26.03")
 
 ONE = np.array([1], np.int32)
 INT32 = identity_config("INT32")
-PROXY = Path(os.environ.get("TPB_READY_PROXY_DIR") or Path(__file__).parents[3] / "build/dev/tests")
 
 ReadyOf = Callable[[str], str]
 
@@ -39,15 +37,7 @@ def contender(contender: Contender, tmp_path_factory: pytest.TempPathFactory) ->
     """The one that the other tests have, with the proxy in front of the library."""
     if not contender.is_ours:
         return contender
-    proxy = PROXY / "ready_proxy.so"
-    assert proxy.exists(), f"{proxy} is missing: `make cpp-dev` builds it"
-    folder = tmp_path_factory.mktemp("ready_backends")
-    (folder / "python").mkdir()
-    for entry in (contender.directory / "python").iterdir():
-        name = "libtriton_python_real.so" if entry.name == "libtriton_python.so" else entry.name
-        (folder / "python" / name).symlink_to(entry.resolve())
-    shutil.copy(proxy, folder / "python" / "libtriton_python.so")
-    return replace(contender, directory=folder)
+    return behind_proxy(contender, tmp_path_factory.mktemp("ready") / "backends")
 
 
 @pytest.fixture

@@ -214,7 +214,13 @@ def test_a_death_in_initialize_fails_the_load(http: Client, repository: Path, mo
     [("os._exit(7)", "exited with status 7"), ("os.kill(os.getpid(), 9)", "was killed by signal 9")],
 )
 def test_a_death_in_auto_complete_config_fails_the_load(
-    http: Client, server: TritonServer, log_start: int, repository: Path, model_name: str, death: str, end: str
+    http: Client,
+    server: TritonServer,
+    log_start: int,
+    repository: Path,
+    model_name: str,
+    death: str,
+    end: str,
 ) -> None:
     """The process is not yet that of an instance, so the error has no name; the log has more."""
     code = f"""
