@@ -72,8 +72,8 @@ class Reader {
     return found == settings_.end() ? nullptr : &found->second;
   }
 
-  // As std::stol reads it, text after the number and all; not a number at all is std::stol's own text, which
-  // clients of upstream's backend know.
+  // As std::stol reads it, text after the number and all; not a number at all is the text of GCC's std::stol,
+  // which clients of upstream's backend know. Other C++ libraries say more.
   void Number(const char* key, std::int64_t& value, std::int64_t least, const std::string& complaint) const {
     const std::string* text = Find(key);
     if (text == nullptr) {
@@ -81,8 +81,8 @@ class Reader {
     }
     try {
       value = std::stol(*text);
-    } catch (const std::exception& error) {
-      Refuse(error.what());
+    } catch (const std::exception&) {
+      Refuse("stol");
     }
     if (value < least) {
       Refuse(complaint);

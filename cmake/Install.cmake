@@ -9,3 +9,10 @@ else()
   install(DIRECTORY "${CMAKE_SOURCE_DIR}/triton_python_backend_utils/" DESTINATION "${TPB_PACKAGE_DIR}"
           PATTERN "__pycache__" EXCLUDE PATTERN "*.so" EXCLUDE)
 endif()
+
+# What `triton-python stub build` compiles on a machine that has a Python for which no module is there.
+if(DEFINED SKBUILD)
+  set(TPB_SOURCE_DIR "triton_python/source")
+  install(FILES CMakeLists.txt LICENSE DESTINATION "${TPB_SOURCE_DIR}")
+  install(DIRECTORY cmake ipc stub DESTINATION "${TPB_SOURCE_DIR}" PATTERN "__pycache__" EXCLUDE)
+endif()

@@ -45,7 +45,7 @@ DataType FromElementType(const dlpack::ElementType& type) {
     }
     if (type.code == dlpack::kBfloat) {
       RefuseTensor(ipc::Code::kInvalidArg,
-             "Expected BF16 tensor to have 16 bits, but had: " + std::to_string(type.bits));
+                   "Expected BF16 tensor to have 16 bits, but had: " + std::to_string(type.bits));
     }
   }
   RefuseTensor(ipc::Code::kInvalidArg, "Dtype is invalid.");
@@ -63,20 +63,21 @@ dlpack::ElementType ToElementType(DataType dtype) {
 // --- consuming ---
 
 [[noreturn]] void RefuseProducer() {
-  RefuseTensor(ipc::Code::kInvalidArg,
-         "Provided tensor is not supported. Tensor must be a DLPack capsule         or have `__dlpack__` and "
-         "`__dlpack_device__` attributes");
+  RefuseTensor(
+      ipc::Code::kInvalidArg,
+      "Provided tensor is not supported. Tensor must be a DLPack capsule         or have `__dlpack__` and "
+      "`__dlpack_device__` attributes");
 }
 
 void CheckDevice(std::int32_t type) {
   if (type == dlpack::kCuda) {
     RefuseTensor(ipc::Code::kUnsupported,
-           "DLPack capsule passed pointer to memory allocated on GPU device,           when GPU is not "
-           "available");
+                 "DLPack capsule passed pointer to memory allocated on GPU device,           when GPU is not "
+                 "available");
   }
   if (type != dlpack::kCpu && type != dlpack::kCudaHost) {
     RefuseTensor(ipc::Code::kUnsupported,
-           "DLDevice type " + std::to_string(type) + " is not support by Python backend.");
+                 "DLDevice type " + std::to_string(type) + " is not support by Python backend.");
   }
 }
 
@@ -139,9 +140,10 @@ SharedArray Describe(const dlpack::Array& array) {
     RefuseTensor(ipc::Code::kInvalidArg, "DLPack tensor has an impossible shape.");
   }
   if (!IsContiguous(array, shared.shape, *count)) {
-    RefuseTensor(ipc::Code::kInvalidArg,
-           "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order are "
-           "supported.");
+    RefuseTensor(
+        ipc::Code::kInvalidArg,
+        "DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order are "
+        "supported.");
   }
   CheckDevice(array.device.type);
   shared.dtype = FromElementType(array.type);
@@ -222,8 +224,9 @@ SharedArray FromDlpack(const py::object& producer) {
     auto* const managed =
         static_cast<dlpack::ManagedVersioned*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kFreshVersioned));
     if (managed->version.major != dlpack::kMajor) {
-      RefuseTensor(ipc::Code::kUnsupported, "DLPack capsule has version " + std::to_string(managed->version.major) +
-                                          ", the Python backend reads version 1 and earlier.");
+      RefuseTensor(ipc::Code::kUnsupported, "DLPack capsule has version " +
+                                                std::to_string(managed->version.major) +
+                                                ", the Python backend reads version 1 and earlier.");
     }
     SharedArray shared = Describe(managed->array);
     shared.read_only = (managed->flags & dlpack::kReadOnly) != 0;
@@ -232,9 +235,10 @@ SharedArray FromDlpack(const py::object& producer) {
   }
   const char* const name = PyCapsule_GetName(capsule.ptr());
   if (name != nullptr && std::string_view(name).starts_with("used_dl")) {
-    RefuseTensor(ipc::Code::kInvalidArg,
-           "DLPack capsule has been used already, and each can be used only once. Get another one from its "
-           "producer, or pass the producer itself.");
+    RefuseTensor(
+        ipc::Code::kInvalidArg,
+        "DLPack capsule has been used already, and each can be used only once. Get another one from its "
+        "producer, or pass the producer itself.");
   }
   RefuseProducer();
 }

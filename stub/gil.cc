@@ -5,8 +5,8 @@
 namespace tpb::stub {
 namespace {
 
-// Before 3.14 Python ends a thread that comes back too late, which unwinds its stack: through Python objects that
-// nobody may touch any more. It gets no further than this. Later Pythons hang such a thread, as here.
+// Before 3.14 Python ends a thread that comes back too late, which unwinds its stack: through Python objects
+// that nobody may touch any more. It gets no further than this. Later Pythons hang such a thread, as here.
 class HangIfUnwound {
  public:
   HangIfUnwound() = default;
@@ -27,8 +27,8 @@ class HangIfUnwound {
 
 }  // namespace
 
-// Through a function that may not throw, some C++ libraries unwind without any clean-up; so it may, says the signature,
-// and it is not made part of one.
+// Through a function that may not throw, some C++ libraries unwind without any clean-up; so it may, says the
+// signature, and it is not made part of one.
 GilReleased::~GilReleased() noexcept(false) {
   HangIfUnwound hang;
   PyEval_RestoreThread(state_);

@@ -193,8 +193,9 @@ std::vector<Answer> ReadAnswers(const Batch& batch) {
           TypeNameOf(element) + "'.");
     }
     if (!py::isinstance<InferenceResponse>(element)) {
-      RefuseAnswers("Expected an 'InferenceResponse' object in the execute function return list, found type '" +
-             TypeNameOf(element) + "'.");
+      RefuseAnswers(
+          "Expected an 'InferenceResponse' object in the execute function return list, found type '" +
+          TypeNameOf(element) + "'.");
     }
     if (const auto& sender = batch.requests[i]->sender()) {
       sender->CheckOneMore();

@@ -37,6 +37,7 @@ COMMANDS = (
     "env check",
     "env list",
     "env prune",
+    "stub build",
 )
 
 
@@ -54,6 +55,7 @@ def section(command: str) -> str:
     heading = {
         "uninstall": "install",
         **{f"server {name}": "server" for name in ("path", "install", "remove")},
+        "stub build": "stub",
     }
     return TEXT.split(f"\n## `triton-python {heading.get(command, command)}`\n")[1].split("\n## ")[0]
 

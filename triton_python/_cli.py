@@ -22,6 +22,7 @@ from triton_python._cli_options import (
     chosen_ports,
     say_source,
 )
+from triton_python._cli_stub import stub_app
 from triton_python._errors import TritonPythonError
 from triton_python._progress import say
 from triton_python._serve import ServeSettings, serve
@@ -47,6 +48,7 @@ BACKEND_DIR_HELP = (
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False)
 app.add_typer(server_app, name="server")
 app.add_typer(env_app, name="env")
+app.add_typer(stub_app, name="stub")
 app.command("install", help=INSTALL_HELP)(install_command)
 app.command("uninstall")(uninstall_command)
 app.command("doctor", help=DOCTOR_HELP)(doctor_command)

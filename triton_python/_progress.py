@@ -54,3 +54,35 @@ class Progress:
         if not self._console.is_terminal and percent >= self._said_percent + PLAIN_STEP_PERCENT:
             self._said_percent = percent - percent % PLAIN_STEP_PERCENT
             say(f"{self._step} {self._said_percent} % of {total / 1e6:.0f} MB")
+
+
+class Steps:
+    """Shows which step of a long job is running: a line that changes on a terminal, a line each elsewhere."""
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+        self._step = ""
+        self._console = Console(stderr=True)
+        self._status = self._console.status(job)
+
+    def __enter__(self) -> Steps:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def step(self, doing: str) -> None:
+        """The next step has begun."""
+        self._step = doing
+        if self._console.is_terminal:
+            self._status.update(f"{self._job}: {doing}")
+        else:
+            say(f"{self._job}: {doing}")
+
+    def update(self, done: int, total: int) -> None:
+        """Reports `done` of `total` parts of the step."""
+        self._status.update(f"{self._job}: {self._step} ({done} of {total})")

@@ -23,8 +23,8 @@ def main() -> int:
         print(
             f"{NAME}: {sys.argv[0]} is of triton-python-backend and runs no model, but another Python "
             f"backend of Triton has started it (for {sys.argv[1]}). Either make triton-python-backend the "
-            "backend of this server (triton-python install DIR, or --backend-directory with what triton-python "
-            "backend-dir prints), or replace this file by the stub that belongs to that backend.",
+            "backend of this server (triton-python install DIR, or --backend-directory with what "
+            "triton-python backend-dir prints), or replace this file by the stub of that backend.",
             file=sys.stderr,
         )
         return 1

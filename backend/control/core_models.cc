@@ -56,9 +56,10 @@ std::int64_t Version(std::string_view given) {
   std::int64_t version = 0;
   try {
     version = std::stol(text);
-  } catch (const std::exception& error) {
+  } catch (const std::exception&) {
+    // The details are what GCC's C++ library says, whichever we are linked with.
     throw ipc::Error(ipc::Code::kInvalidArg,
-                     complaint + " (details: " + error.what() + "), version should be an integral value > 0");
+                     complaint + " (details: stol), version should be an integral value > 0");
   }
   if (version < 0) {
     throw ipc::Error(ipc::Code::kInvalidArg, complaint + ", version should be an integral value > 0");

@@ -1,4 +1,5 @@
-// The names of libgcc_s.so.1 that C++ exceptions need. Products are linked with this and run with the real one.
+// The names of libgcc_s.so.1 that C++ exceptions need. Products are linked with this and run with the real
+// one.
 extern "C" {
 void _Unwind_Backtrace() {}
 void _Unwind_DeleteException() {}

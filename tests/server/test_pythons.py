@@ -1,25 +1,19 @@
-"""Models run in every Python from 3.9 to 3.13, with NumPy 1 and 2; each has a compiled module of its own."""
+"""Models run in every Python from 3.9 to 3.13, with NumPy 1 and 2, from the folder that the wheel holds."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pythons import WORK, backends_of_the_wheel, find_python
 from serving.client import Client
 from serving.repository import config, write_model
 from serving.types import StartServer
 
-import triton_python
-
 pytestmark = [pytest.mark.more, pytest.mark.pythons, pytest.mark.timeout(1800)]
 
-ROOT = Path(__file__).parents[2]
-WORK = ROOT / "build" / "pythons"
 PAIRS = [
     ("3.9", "numpy==1.19.5"),
     ("3.9", "numpy>=2"),
@@ -58,60 +52,24 @@ TYPES = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "UINT8": np.
 STRING = "STRING"
 
 
-def find_python(version: str) -> Path:
-    """`pythonX.Y` on PATH, or of pyenv; skips the test when there is none."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    candidates = [
-        shutil.which(f"python{version}"),
-        *sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}")),
-    ]
-    for candidate in filter(None, candidates):
-        if subprocess.run([candidate, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
-            return Path(candidate)
-    pytest.skip(f"no Python {version} on PATH or in pyenv")
-
-
 def environment(version: str, numpy: str) -> Path:
-    """The interpreter of a virtual environment with that NumPy and what the build needs."""
+    """The interpreter of a virtual environment with that NumPy."""
     folder = WORK / f"{version}-{numpy}".replace(">=", "from").replace("==", "is").replace("<", "below")
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         subprocess.run([find_python(version), "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", numpy, "pybind11>=2.13,<4"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", numpy], check=True)
         (folder / "ready").touch()
     return python
 
 
-def backends_for(version: str, python: Path) -> Path:
-    """A backend folder whose package has a compiled module for that Python."""
-    prefix = WORK / f"prefix-{version}"
-    build = WORK / f"build-{version}"
-    subprocess.run(
-        [
-            *("cmake", "-S", ROOT, "-B", build, "-G", "Ninja"),
-            *("-DCMAKE_BUILD_TYPE=Release", "-DTPB_BUILD_BACKEND=OFF"),
-            *(f"-DPython_EXECUTABLE={python}", f"-DCMAKE_INSTALL_PREFIX={prefix}"),
-        ],
-        check=True,
-    )
-    subprocess.run(["cmake", "--build", build], check=True)
-    subprocess.run(["cmake", "--install", build], check=True, stdout=subprocess.DEVNULL)
-    library = prefix / "backends" / "python" / "libtriton_python.so"
-    library.unlink(missing_ok=True)
-    library.symlink_to(Path(triton_python.__file__).parent / "backends" / "python" / library.name)
-    return prefix / "backends"
-
-
 @pytest.mark.parametrize(("version", "numpy"), PAIRS)
 def test_models_run_in_this_python_with_this_numpy(
-    version: str, numpy: str, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+    version: str, numpy: str, start_server: StartServer
 ) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     python = environment(version, numpy)
     tensors = {f"IN_{name}": array for name, array in sample().items()}
-    server = start_server(
-        backend_dir=backends_for(version, python), settings={"python-executable": str(python)}
-    )
+    server = start_server(backend_dir=backends_of_the_wheel(), settings={"python-executable": str(python)})
     write_model(
         server.start.repository,
         "m",

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 PACKAGE = "triton_python_backend_utils"
 PACKAGE_DIR = Path(__file__).parent.parent
@@ -49,7 +49,7 @@ def main() -> int:
     path_is_safe = not forget_script_folder()
 
     try:
-        core = load_core([PACKAGE_DIR, *own_installation(), *facts.get("core_directories", ())])
+        core = load_core(core_folders(facts))
     except ImportError as error:
         text = unusable_core(error)
         complain(model, text)
@@ -144,13 +144,35 @@ def own_installation() -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
+def core_folders(facts: dict[str, Any]) -> Iterator[str | Path]:
+    """Where the `_core` for this interpreter may be, looked for one after the other."""
+    yield PACKAGE_DIR
+    yield from own_installation()
+    yield from facts.get("core_directories", ())
+    if not facts:
+        yield from built_for_this_user()
+
+
+def built_for_this_user() -> list[Path]:
+    """The folders of what `triton-python stub build` made; the launcher would have told them."""
+    name, folder = "_triton_python_launch", Path(__file__).parent
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    load(spec)
+    found: list[Path] = importlib.import_module(f"{name}.resolve").core_directories(None)
+    return found
+
+
 def load_core(folders: Iterable[str | Path]) -> ModuleType:
     """Load `_core` from the first folder that has one, alone: importing the package would import numpy."""
     name = f"{PACKAGE}._core"
-    spec = importlib.machinery.PathFinder.find_spec(name, [str(folder) for folder in folders])
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(name, name=name)
-    return load(spec)
+    for folder in folders:
+        spec = importlib.machinery.PathFinder.find_spec(name, [str(folder)])
+        if spec is not None and spec.loader is not None:
+            return load(spec)
+    raise ModuleNotFoundError(name, name=name)
 
 
 def load_package(core: ModuleType) -> ModuleType:
