@@ -132,7 +132,7 @@ def test_people_see_a_line_for_each_check_and_what_to_do(model: Path, environmen
         ("bare", "it cannot be imported: No module named 'numpy'"),
         ("broken", "it cannot be imported: "),
         ("empty", "is not a Python environment"),
-        ("model.tar.gz", "is no archive"),
+        ("model.tar.gz", "expected an environment's folder, an archive of one"),
     ],
 )
 def test_an_environment_that_cannot_run_the_model_is_told_with_its_fix(
@@ -149,7 +149,7 @@ def test_an_environment_that_cannot_run_the_model_is_told_with_its_fix(
     said = check(str(model), "--cache", str(tmp_path / "cache"))
 
     bad = [one for one in said.values() if one.status == "failed"]
-    assert any(found in one.found for one in bad) or "expected" in bad[0].found
+    assert any(found in one.found for one in bad)
     assert all(one.advice for one in bad)
 
 
@@ -277,7 +277,7 @@ def test_parameters_of_other_messages_do_not_count() -> None:
 def test_the_environment_is_activated_for_the_check(model: Path, environment: Path, tmp_path: Path) -> None:
     ask_for(model, str(environment))
     site = next((environment / "lib").glob("python*/site-packages"))
-    told = "os.environ['VIRTUAL_ENV'] + os.environ['PATH'] + chr(10)"
+    told = "os.environ.get('VIRTUAL_ENV', '-') + os.environ['PATH'] + chr(10)"
     (site / "tell.pth").write_text(f"import os; open({str(tmp_path / 'told')!r}, 'a').write({told})\n")
 
     assert unwell(check(str(model))) == set()
