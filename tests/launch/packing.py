@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import subprocess
+import sys
 import tarfile
 import warnings
 import zipfile
@@ -121,3 +122,18 @@ PACKERS = {
     "zstd": _tar_with("--zstd"),
     "zip": _zip,
 }
+
+
+def python_script(executable: str) -> Item:
+    """A `bin/python3` that starts another one: small, and an interpreter nevertheless."""
+    return file("bin/python3", f'#!/bin/sh\nexec {executable} "$@"\n'.encode(), 0o755)
+
+
+def environment(path: Path, *items: Item, below: str = "", program: str = "gzip") -> Path:
+    """An archive of an environment with the Python that runs this, and these entries."""
+    plain = path.with_name(f"{path.name}.plain")
+    named = [item._replace(name=below + item.name) for item in (python_script(sys.executable), *items)]
+    packed = compressed(tar(plain, *named), program)
+    packed.replace(path)
+    plain.unlink()
+    return path

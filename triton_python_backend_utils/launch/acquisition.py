@@ -69,11 +69,12 @@ class Acquisition:
         try:
             while True:
                 exclusive = self._store.complete(name) is None
-                if not try_lock(lock, path, exclusive):
-                    self._wait()
-                elif not is_current(lock, path):  # it was removed before we had it
+                is_locked = try_lock(lock, path, exclusive)
+                if not is_current(lock, path):  # it was removed before we had it
                     os.close(lock)
                     lock = open_lock(path)
+                elif not is_locked:
+                    self._wait()
                 elif (complete := self._store.complete(name)) is None:
                     if exclusive:
                         self._fill(name, digest)

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from . import processes
 from .archives import unpack
-from .interpreters import does_not_start, find_python
+from .interpreters import PYTHONS, does_not_start, find_python
 from .limits import Limits
 from .problem import EnvironmentProblem, size_text
 from .progress import Progress, timed
@@ -59,16 +59,13 @@ def find_prefix(folder: Path, archive: Path) -> Path:
         EnvironmentProblem: there is none.
     """
     at_top = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
-    problem = None
     for prefix in [folder, *(at_top if len(at_top) == 1 else [])]:
-        if (prefix / "bin").is_dir():
+        if any(os.path.lexists(prefix / "bin" / name) for name in PYTHONS):
             try:
                 find_python(prefix)
                 return prefix
-            except EnvironmentProblem as found:
-                problem = found
-    if problem is not None:
-        raise EnvironmentProblem(f"{archive} holds no environment that works: {problem}") from problem
+            except EnvironmentProblem as problem:
+                raise EnvironmentProblem(f"{archive} holds no environment that works: {problem}") from problem
     there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
     raise EnvironmentProblem(
         f"{archive} holds no Python environment: there is no bin/python3 and no bin/python, neither at its "

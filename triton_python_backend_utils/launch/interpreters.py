@@ -13,6 +13,7 @@ from . import elf, processes
 from .problem import EnvironmentProblem, reason_of
 
 OLDEST = (3, 9)
+PYTHONS = ("python3", "python")
 LIMIT_S = 60.0
 PACK = "pack it with `triton-python env pack` on a machine where it works, and name the archive"
 AGAIN = f"Make the environment again on this machine, or {PACK}"
@@ -90,7 +91,7 @@ def find_python(prefix: Path) -> Path:
     Raises:
         EnvironmentProblem: there is none; the message says why.
     """
-    candidates = [prefix / "bin" / name for name in ("python3", "python")]
+    candidates = [prefix / "bin" / name for name in PYTHONS]
     for python in candidates:
         try:
             if python.is_file():
