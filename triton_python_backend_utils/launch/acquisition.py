@@ -13,6 +13,7 @@ from .filling import fill
 from .hashing import Changed, KnownArchives, digest_of, identity
 from .limits import Limits
 from .locks import is_current, open_lock, try_lock
+from .problem import EnvironmentProblem
 from .progress import Progress, timed
 from .store import DIGITS, Complete, Store
 
@@ -124,9 +125,10 @@ class Acquisition:
             prefix = str(filled.prefix.relative_to(env))
             what = Complete(digest, str(self._archive), prefix, filled.bytes, filled.files, time.time())
             self._store.set_complete(name, what)
-        except BaseException:
+        except BaseException as error:
+            hears = isinstance(error, (EnvironmentProblem, Changed, OSError))
             with suppress(OSError):
-                self._store.clear(name, lambda: None)
+                self._store.clear(name, alive if hears else lambda: None)
                 self._store.lock_file(name).unlink()
             raise
         self.has_unpacked = True

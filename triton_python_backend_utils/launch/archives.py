@@ -88,8 +88,10 @@ def unpack(
         return Unpacked(budget.bytes, tree.files)
     except BaseException as error:
         read = position()
+        # Removing may take long, too. Who raised anything else does not want to hear more.
+        hears = isinstance(error, (EnvironmentProblem, Damaged, OSError))
         with contextlib.suppress(OSError):
-            remove_tree(target)
+            remove_tree(target, (lambda: progress(read, total)) if hears else lambda: None)
         if isinstance(error, Damaged):
             raise EnvironmentProblem(
                 f"{name} is damaged or incomplete: {error}. Pack it again, or copy it again and compare its "
