@@ -52,6 +52,8 @@ def read_elf(path: Path) -> Elf | None:
 def _parse(data: mmap.mmap) -> Elf:
     is_64, order = data[4] == 2, "<" if data[5] == 1 else ">"
     (machine,) = struct.unpack_from(order + "H", data, 18)
+    if machine == 0:
+        raise ValueError("a program for no machine")
     segments = _segments(data, is_64, order)
     loader = b""
     needed: list[str] = []
