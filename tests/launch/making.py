@@ -64,7 +64,7 @@ def pretender(program: Path, **facts: object) -> Path:
         **facts,
     }
     program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text(f"#!/bin/sh\ncat <<'END'\nTPBFACTS{json.dumps(told)}\nEND\n")
+    program.write_text(f"#!/bin/sh\n/bin/cat <<'END'\nTPBFACTS{json.dumps(told)}\nEND\n")
     program.chmod(0o755)
     return program
 
