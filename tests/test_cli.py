@@ -15,8 +15,12 @@ from command import RECORDER, complaint, is_this_python, run, stand_in_server, u
 from triton_python import __version__, _cli_env, _config_text, _options
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("serve", "doctor", "install", "uninstall", "backend-dir", "server", "env")
-GROUPS = {"server": ("path", "install", "remove"), "env": ("pack", "check", "list", "prune")}
+COMMANDS = ("serve", "doctor", "install", "uninstall", "backend-dir", "server", "env", "stub")
+GROUPS = {
+    "server": ("path", "install", "remove"),
+    "env": ("pack", "check", "list", "prune"),
+    "stub": ("build",),
+}
 
 
 @pytest.fixture(autouse=True)

@@ -87,11 +87,11 @@ def test_a_failure_is_a_sentence_with_the_log_and_leaves_nothing_else(tmp_path: 
         run("stub", "build", "--python", sys.executable, CXX=str(compiler), XDG_CACHE_HOME=str(cache))
     )
 
-    log = cache / "triton-python" / "stubs" / triton_python.__version__ / f"build-{VERSION}.log"
+    log = cache / "triton-python" / "cores" / f"build-{VERSION}.log"
     assert f"could not build _core for Python {VERSION} ({sys.executable}): configuring failed" in said
     assert said.endswith(f"; {log} has all of it")
     assert "no room" in log.read_text()
-    assert sorted(path.name for path in log.parent.parent.iterdir()) == [log.parent.name, "build.lock"]
+    assert sorted(path.name for path in log.parent.iterdir()) == [log.name, "build.lock"]
 
 
 @pytest.mark.more
@@ -124,4 +124,4 @@ def test_a_module_for_another_python_is_built_put_in_its_place_and_loads(tmp_pat
     load = f"import sys; sys.path.insert(0, {str(package)!r}); import _core; print(_core.__version__)"
     loaded = subprocess.run([python, "-c", load], capture_output=True, text=True, check=True)
     assert loaded.stdout == f"{triton_python.__version__}\n"
-    assert not list((cache / "triton-python" / "stubs").glob("scratch*"))
+    assert not list((cache / "triton-python" / "cores").glob("scratch*"))

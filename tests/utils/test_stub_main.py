@@ -271,7 +271,8 @@ def test_python_without_our_compiled_part_is_told_to_the_server(backend: Path) -
     for tag in ("38", "399", "313t"):
         (backend / PACKAGE.name / f"_core.cpython-{tag}-x86_64-linux-gnu.so").touch()
 
-    with started(backend) as stub:
+    # -S: without the installation of the Python that runs the tests.
+    with started(backend, "-S", XDG_CACHE_HOME=str(backend / "cache")) as stub:
         message = stub.hear()
         code, out, err = stub.end()
 
@@ -279,7 +280,8 @@ def test_python_without_our_compiled_part_is_told_to_the_server(backend: Path) -
     assert message[:8] == b"TPBFAIL1"
     assert f"Python {sys.version.split()[0]} ({sys.executable}) cannot run models" in text
     assert "built for Python 3.13t and Python 3.8 and Python 3.99. " in text
-    assert f"Install triton-python-backend for it ({sys.executable} -m pip install, from a checkout" in text
+    assert f"Install triton-python-backend in that environment ({sys.executable} -m pip install, from" in text
+    assert f"(triton-python stub build --python {sys.executable})" in text
     assert "--backend-config=python,python-executable=PATH" in text
     assert (code, out, err) == (1, "", f"model 'm': {text}\n")
 
@@ -379,4 +381,4 @@ def test_wrong_arguments_are_refused(backend: Path) -> None:
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
 
     assert result.returncode == 2
-    assert result.stderr == f"usage: {script} <socket fd> <model name> <server pid>\n"
+    assert result.stderr == f"usage: {script} <socket fd> <model name> <server pid> [<facts>]\n"

@@ -49,10 +49,11 @@ def activated(
     result.pop("PYTHONHOME", None)  # that of another Python
     if packed:
         result["PYTHONNOUSERSITE"] = "1"
-    if (prefix / "pyvenv.cfg").is_file():
+    is_conda = (prefix / "conda-meta").is_dir()
+    if (prefix / "pyvenv.cfg").is_file() or (packed and not is_conda):
         result["VIRTUAL_ENV"] = str(prefix)
         result["VIRTUAL_ENV_PROMPT"] = _venv_prompt(prefix)
-    elif (prefix / "conda-meta").is_dir():
+    elif is_conda:
         result["CONDA_PREFIX"] = str(prefix)
         result["CONDA_DEFAULT_ENV"] = prefix.name if prefix.parent.name == "envs" else str(prefix)
         result["CONDA_SHLVL"] = "1"
@@ -62,7 +63,8 @@ def activated(
 
 
 def _venv_prompt(prefix: Path) -> str:
-    for line in (prefix / "pyvenv.cfg").read_text("utf-8", "replace").splitlines():
+    config = prefix / "pyvenv.cfg"  # not in an environment that `triton-python env pack` made of one
+    for line in config.read_text("utf-8", "replace").splitlines() if config.is_file() else []:
         name, _, value = line.partition("=")
         if name.strip().lower() == "prompt" and value.strip():
             return value.strip().strip("'\"")
