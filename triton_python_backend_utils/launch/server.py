@@ -31,6 +31,10 @@ class Server(Progress):
         self._last_sign = 0.0
         self._socket = socket.socket(fileno=os.dup(fd))
 
+    def close(self) -> None:
+        """Let go of the socket, of which `fd` stays."""
+        self._socket.close()
+
     def configuration(self) -> dict[str, Any]:
         """What waits on the socket: the model's configuration.
 
