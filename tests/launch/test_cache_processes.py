@@ -105,7 +105,7 @@ def test_one_of_eight_unpacks_and_the_others_wait_and_share(cache: Path, archive
         assert len(prefixes) == 1
         assert whole(Path(prefixes.pop()))
         unpackers = [line for line in told if '"unpacking"' in line]
-        waiters = [process for process, line in zip(processes, told, strict=False) if '"waiting"' in line]
+        waiters = [process for process, line in zip(processes, told) if '"waiting"' in line]
         assert len(unpackers) == 1
         assert len(waiters) >= 4  # the others came when all was done
         assert all("alive" in process.lines for process in waiters)
