@@ -79,6 +79,8 @@ void Attachment::ShakeHands() {
       break;
     case Heard::kEnd:
       throw DiedBeforeHello();
+    case Heard::kInterrupt:
+      throw ipc::Error(ipc::Code::kUnavailable, "'" + options_.label + "' is being unloaded");
     case Heard::kNothing:
       throw ipc::Error(ipc::Code::kInternal,
                        "Stub process '" + options_.label + "' is not healthy. It sent no message within " +
@@ -88,8 +90,7 @@ void Attachment::ShakeHands() {
   }
   if (ipc::PeerClosed(socket_.get())) {
     process_.KillGroup();  // it has closed its end, so there is nothing to wait for
-    const int pidfd = process_.pidfd();
-    ipc::WaitReadable(&pidfd, 1, ipc::Deadline::After(std::chrono::seconds(1)));
+    AwaitEnd();
     throw DiedBeforeHello();
   }
   ipc::ReceiveStubHello(socket_.get(), options_.package_version);
@@ -103,9 +104,9 @@ void Attachment::ShakeHands() {
 Attachment::Heard Attachment::AwaitHello() {
   auto deadline = ipc::Deadline::After(options_.hello_timeout);
   while (true) {
-    const std::array<int, 4> sources{socket_.get(), process_.pidfd(),
+    const std::array<int, 5> sources{socket_.get(), process_.pidfd(),
                                      output_->descriptor(StubOutput::kStdout),
-                                     output_->descriptor(StubOutput::kStderr)};
+                                     output_->descriptor(StubOutput::kStderr), options_.interrupt};
     const int ready = ipc::WaitReadable(sources.data(), static_cast<int>(sources.size()), deadline);
     if (ready < 0) {
       return Heard::kNothing;
@@ -117,6 +118,8 @@ Attachment::Heard Attachment::AwaitHello() {
       deadline = ipc::Deadline::After(options_.hello_timeout);
     } else if (ready == 1) {
       return Heard::kEnd;
+    } else if (ready == 4) {
+      return Heard::kInterrupt;
     } else {
       output_->Read(StubOutput::kStreams[static_cast<std::size_t>(ready) - 2]);
       if (deadline.Passed()) {
@@ -143,6 +146,7 @@ ipc::Error Attachment::DiedBeforeHello() const {
 
 std::optional<Attachment::Answer> Attachment::Exchange(ipc::MessageKind kind, std::span<const std::byte> body,
                                                        ipc::Deadline deadline) {
+  last_pushed_ = false;
   if (gone()) {
     return std::nullopt;
   }
@@ -156,6 +160,7 @@ std::optional<Attachment::Answer> Attachment::Exchange(ipc::MessageKind kind, st
     if (!channel.work().TryPush(slot, blocks)) {
       throw ipc::ProtocolError("the stub process does not take its work messages");
     }
+    last_pushed_ = true;
     const auto reply = AwaitReply(slot.id, deadline);
     if (!reply) {
       return std::nullopt;
@@ -168,6 +173,14 @@ std::optional<Attachment::Answer> Attachment::Exchange(ipc::MessageKind kind, st
   } catch (const ipc::ProtocolError& error) {
     Condemn(error.message());
     return std::nullopt;
+  }
+}
+
+bool Attachment::HasReadLast() noexcept {
+  try {
+    return last_pushed_ && conversation_->channel().work().AllTaken();
+  } catch (const std::exception&) {  // an impossible index
+    return true;
   }
 }
 
@@ -249,6 +262,35 @@ void Attachment::MarkGone() noexcept {
   gone_.store(true, std::memory_order_release);
   conversation_->channel().replies().Wake();
   conversation_->Wake();
+  std::function<void()> on_gone;
+  {
+    const std::scoped_lock lock(on_gone_mutex_);
+    on_gone.swap(on_gone_);
+  }
+  if (on_gone) {
+    on_gone();
+  }
+}
+
+void Attachment::OnGone(std::function<void()> on_gone) {
+  {
+    const std::scoped_lock lock(on_gone_mutex_);
+    on_gone_.swap(on_gone);
+  }
+  if (gone()) {
+    MarkGone();
+  }
+}
+
+// For a moment: whoever has just killed it, or seen it close its socket, sees it end.
+void Attachment::AwaitEnd() const {
+  const int pidfd = process_.pidfd();
+  ipc::WaitReadable(&pidfd, 1, ipc::Deadline::After(std::chrono::seconds(1)));
+}
+
+std::string Attachment::Epitaph() const {
+  AwaitEnd();
+  return "It " + process_.DescribeEnd() + ".";
 }
 
 }  // namespace tpb::backend

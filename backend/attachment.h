@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -44,6 +45,7 @@ class Attachment {
     std::function<void(const ipc::Step&)> report;      // gets what a launcher has done
     std::shared_ptr<bls::Gateway> gateway;             // its own; null: no calls to other models
     control::ModelControl* model_control = nullptr;    // outlives the attachment; null: no control
+    int interrupt = -1;                                // readable: give up waiting for the stub's hello
   };
 
   // Starts a stub and shakes hands with it. Throws ipc::Error when it ends, or does not speak in time.
@@ -68,6 +70,10 @@ class Attachment {
   // by Settle().
   std::optional<Answer> Exchange(ipc::MessageKind kind, std::span<const std::byte> body,
                                  ipc::Deadline deadline);
+
+  // Whether the stub has read the message of the last Exchange(): what it has not read it has not executed
+  // either. Once gone().
+  [[nodiscard]] bool HasReadLast() noexcept;
 
   // Gives back the reply and its blocks, and the leases of the exchange that the stub does not keep.
   void Settle(ExchangeLeases& leases, std::span<const std::uint64_t> kept);
@@ -104,6 +110,12 @@ class Attachment {
   // A stub that is there already now works for this instance: what it prints is logged under its name.
   void SetLabel(const std::string& label) { output_->SetLabel(label); }
 
+  // Calls `on_gone` when the stub has died, once, on any thread; now, if it has.
+  void OnGone(std::function<void()> on_gone);
+
+  // How it ended, or is about to: "It was killed by signal 9 (Killed)."
+  [[nodiscard]] std::string Epitaph() const;
+
   // An orderly end: asks the stub to run the model's finalize() and to leave, and kills it at the deadline.
   // Throws nothing: what goes wrong is complained about.
   void Finalize(ipc::Deadline deadline) noexcept;
@@ -117,10 +129,11 @@ class Attachment {
 
   [[nodiscard]] Listener::Options ListenerOptions();
   void ShakeHands();
-  enum class Heard { kHello, kEnd, kNothing };
+  enum class Heard { kHello, kEnd, kNothing, kInterrupt };
   Heard AwaitHello();
   bool TakeStep();
   [[nodiscard]] ipc::Error DiedBeforeHello() const;
+  void AwaitEnd() const;
   void MarkGone() noexcept;
   void End(ipc::Deadline deadline) noexcept;
   std::optional<ipc::Slot> AwaitReply(std::uint64_t id, ipc::Deadline deadline);
@@ -134,8 +147,11 @@ class Attachment {
   StubProcess process_;
 
   std::atomic<bool> gone_{false};
+  std::mutex on_gone_mutex_;
+  std::function<void()> on_gone_;    // under on_gone_mutex_; empty once called
   std::atomic<bool> ending_{false};  // an end is expected: no complaint about it
   std::uint64_t next_id_ = 1;
+  bool last_pushed_ = false;
   bool reply_held_ = false;  // a reply sits in its ring until Settle()
 
   std::unique_ptr<Listener> listener_;  // borrows all of the above

@@ -77,25 +77,27 @@ Interpreter Backend::launcher_interpreter() {
   }
 }
 
-LaunchPlan Backend::Plan(const Interpreter& interpreter, const std::string& model_name) const {
+LaunchPlan Backend::Plan(const Interpreter& interpreter, const std::string& model_name,
+                         const Placement& placement) const {
   // -B, for it and for what multiprocessing spawns: no __pycache__ in a repository, which polling would take
   // for a change.
   return {.argv = {interpreter.path, "-B", Script("stub_main.py"), std::to_string(LaunchPlan::kSocketNumber),
                    model_name, std::to_string(::getpid())},
           .environment = environment_,
-          .placement = Placement::OfThisThread(),
+          .placement = placement,
           .config = {}};
 }
 
 LaunchPlan Backend::PlanWithLauncher(const Interpreter& interpreter, const std::string& model_name,
-                                     const std::string& model_dir, std::string config) const {
+                                     const std::string& model_dir, std::string config,
+                                     const Placement& placement) const {
   // -I: it is none of a model's environment, so neither are PYTHONPATH and the user's packages.
   return {
       .argv = {interpreter.path, "-B", "-I", Script("launcher.py"), std::to_string(LaunchPlan::kSocketNumber),
                model_name, std::to_string(::getpid()), model_dir, options_.environment_cache_directory,
                std::to_string(options_.environment_cache_max_byte_size)},
       .environment = environment_,
-      .placement = Placement::OfThisThread(),
+      .placement = placement,
       .config = std::move(config)};
 }
 

@@ -39,15 +39,18 @@ class Backend {
   // Looked for once, when the first model asks; a failure is not remembered.
   Interpreter interpreter();
 
-  // What the launcher of a model's own environment runs in: the same, or if no Python here can run models, any.
+  // What the launcher of a model's own environment runs in: the same, or if no Python here can run models,
+  // any.
   Interpreter launcher_interpreter();
 
-  // How a stub for `model_name` is started on the calling thread's behalf.
-  [[nodiscard]] LaunchPlan Plan(const Interpreter& interpreter, const std::string& model_name) const;
+  // How a stub for `model_name` is started.
+  [[nodiscard]] LaunchPlan Plan(const Interpreter& interpreter, const std::string& model_name,
+                                const Placement& placement) const;
 
   // The same for a model in `model_dir` that has an environment of its own, which a launcher prepares.
   [[nodiscard]] LaunchPlan PlanWithLauncher(const Interpreter& interpreter, const std::string& model_name,
-                                            const std::string& model_dir, std::string config) const;
+                                            const std::string& model_dir, std::string config,
+                                            const Placement& placement) const;
 
  private:
   // The absolute path of a program that belongs to the package.

@@ -16,82 +16,98 @@ std::string Name(TRITONBACKEND_ModelInstance* instance) {
   return name;
 }
 
+// A batch that died with its stub's mailbox: nobody has looked at it.
+class Unread : public std::exception {};
+
+InstanceIdentity Identify(TRITONBACKEND_ModelInstance* instance) {
+  const auto& api = triton::Api();
+  TRITONSERVER_InstanceGroupKind kind = TRITONSERVER_INSTANCEGROUPKIND_AUTO;
+  Check(api.TRITONBACKEND_ModelInstanceKind(instance, &kind));
+  std::int32_t device_id = 0;
+  Check(api.TRITONBACKEND_ModelInstanceDeviceId(instance, &device_id));
+  // Core has set the instance's host policy on this thread.
+  return {.name = Name(instance),
+          .kind = api.TRITONSERVER_InstanceGroupKindString(kind),
+          .device_id = std::to_string(device_id),
+          .placement = Placement::OfThisThread()};
+}
+
+HealingPolicy Policy(const Options& options) {
+  HealingPolicy policy;
+  policy.restart = options.restart;
+  policy.max_deaths = static_cast<int>(options.restart_max_deaths);
+  policy.hold = options.restart_wait;
+  return policy;
+}
+
 }  // namespace
 
 Instance::Instance(Model& model, TRITONBACKEND_ModelInstance* instance)
     : model_(model),
       instance_(instance),
-      facts_{.name = Name(instance)},
-      attachment_(model.Attach(facts_.name)) {
-  Initialize();
-  attachment_->SetModel(model.name());
-  attachment_->memory_watch().ShowTo(model.NewMemoryGauges(facts_.name), facts_.name);
+      identity_(Identify(instance)),
+      healer_(identity_.name, Policy(model.backend().options()), HealerCallbacks()) {
+  auto first = std::make_shared<StubGeneration>(model_, identity_, -1, [this] { healer_.Notice(); });
+  first->Initialize();  // a load that fails is never tried again
+  healer_.Begin(std::move(first));
 }
 
-void Instance::Initialize() {
-  const auto& api = triton::Api();
-  TRITONSERVER_InstanceGroupKind kind = TRITONSERVER_INSTANCEGROUPKIND_AUTO;
-  Check(api.TRITONBACKEND_ModelInstanceKind(instance_, &kind));
-  std::int32_t device_id = 0;
-  Check(api.TRITONBACKEND_ModelInstanceDeviceId(instance_, &device_id));
-  const std::string device = std::to_string(device_id);
-  const std::string config = model_.Config();
-  ipc::Load load = model_.LoadMessage(config);
-  load.instance_name = facts_.name;
-  load.instance_kind = api.TRITONSERVER_InstanceGroupKindString(kind);
-  load.instance_device_id = device;
-  body_.Clear();
-  ipc::Encode(load, body_);
-  // A model may take as long as it likes to load; only the end of its process ends the wait.
-  const auto answer =
-      attachment_->Exchange(ipc::MessageKind::kInitialize, body_.bytes(), ipc::Deadline::Never());
-  if (!answer) {
-    const std::string failure = attachment_->failure();
-    throw failure.empty() ? NotHealthy() : ipc::Error(ipc::Code::kInternal, failure);
-  }
-  if (answer->reply.failed) {
-    const std::string text(answer->reply.text);
-    Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__, "Failed to initialize Python stub: " + text);
-    throw ipc::Error(answer->reply.code, text);
-  }
-  facts_.has_batch_dimension = answer->reply.max_batch_size > 0;
-  decoupled_ = (answer->reply.flags & ipc::kReplyDecoupled) != 0;
-  state_outputs_ = StateOutputs(answer->reply.state_outputs);
-  has_ready_check_ = (answer->reply.flags & ipc::kReplyHasReadyCheck) != 0;
-  attachment_->Settle();
+Healer::Callbacks Instance::HealerCallbacks() {
+  return {
+      .spawn = [this](int interrupt) -> std::shared_ptr<Generation> {
+        return std::make_shared<StubGeneration>(model_, identity_, interrupt, [this] { healer_.Notice(); });
+      },
+      .sibling_serves = [this] { return model_.serving() > 0; },
+      .changed = [this](bool up) { model_.serving() += up ? 1 : -1; },
+      .tell = [](const std::string& text) { Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__, text); },
+      .complain = [](const std::string& text) { Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, text); },
+  };
 }
 
 void Instance::Execute(std::span<TRITONBACKEND_Request* const> requests) noexcept {
   Batch batch(instance_, requests);
   try {
-    Process(batch);
+    while (!TryExecute(batch)) {
+    }
   } catch (const ipc::Error& error) {
     batch.FailRest(error.code(), error.message());
   } catch (const std::exception& error) {
-    batch.FailRest(ipc::Code::kInternal, "Failed to process the request(s) for model '" + facts_.name +
+    batch.FailRest(ipc::Code::kInternal, "Failed to process the request(s) for model '" + identity_.name +
                                              "', message: " + error.what());
   }
 }
 
-void Instance::Process(Batch& batch) {
-  if (attachment_->gone()) {
-    throw NotHealthy();
-  }
+// False when the stub had died before it read the batch, which the next one can have: there is one, or
+// Await() throws.
+bool Instance::TryExecute(Batch& batch) {
+  const auto stub = std::static_pointer_cast<StubGeneration>(healer_.Await());
   try {
-    Exchange(batch);
+    Process(batch, *stub);
+    return true;
+  } catch (const Unread&) {
+    for (Batch::Item& item : batch.items()) {
+      item.left_out = item.answered || item.open || item.rescheduled;
+    }
+    return false;
+  }
+}
+
+void Instance::Process(Batch& batch, StubGeneration& stub) {
+  try {
+    Exchange(batch, stub);
   } catch (const ipc::ArenaFull&) {
     if (batch.items().size() == 1) {
       throw;
     }
-    ProcessOneByOne(batch);
+    ProcessOneByOne(batch, stub);
   }
 }
 
 // A batch that does not fit into the arena, whose requests may fit each for itself: nothing was sent yet.
-void Instance::ProcessOneByOne(Batch& batch) {
+void Instance::ProcessOneByOne(Batch& batch, StubGeneration& stub) {
   if (!std::exchange(told_of_large_batches_, true)) {
     Log(TRITONSERVER_LOG_WARN, __FILE__, __LINE__,
-        "a batch of " + std::to_string(batch.items().size()) + " requests for model '" + facts_.name +
+        "a batch of " + std::to_string(batch.items().size()) + " requests for model '" + identity_.name +
             "' does not fit into its shared memory: such requests are executed one by one. Raise "
             "--backend-config=python,shm-max-byte-size, or lower the model's max_batch_size");
   }
@@ -101,7 +117,7 @@ void Instance::ProcessOneByOne(Batch& batch) {
   for (Batch::Item& item : batch.items()) {
     item.left_out = false;
     try {
-      Exchange(batch);
+      Exchange(batch, stub);
     } catch (const ipc::ArenaFull& error) {
       batch.Fail(item, error.code(), error.message());
     }
@@ -109,12 +125,13 @@ void Instance::ProcessOneByOne(Batch& batch) {
   }
 }
 
-void Instance::Exchange(Batch& batch) {
-  ExchangeLeases leases(attachment_->leases());
-  Responders& responders = attachment_->responders();
-  TellResponders();
+void Instance::Exchange(Batch& batch, StubGeneration& stub) {
+  Attachment& attachment = stub.attachment();
+  ExchangeLeases leases(attachment.leases());
+  Responders& responders = attachment.responders();
+  stub.TellResponders();
   const std::uint64_t first_id = responders.Reserve(batch.items().size());
-  const Gathered gathered = Gather(batch, attachment_->arena(), leases, facts_, first_id, body_);
+  const Gathered gathered = Gather(batch, attachment.arena(), leases, stub.facts(), first_id, body_);
   if (gathered.sent.empty()) {
     return;
   }
@@ -124,36 +141,40 @@ void Instance::Exchange(Batch& batch) {
   std::optional<Attachment::Answer> answer;
   {
     Responders::WithStub with_stub(responders, batch, first_id);
-    answer = attachment_->Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
+    answer = attachment.Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
     if (answer) {
       with_stub.KeepOpen(gathered.sent, answer->reply);
     }
   }
   batch.times().compute_end = NowNs();
+  if (!answer && !attachment.HasReadLast()) {
+    throw Unread();
+  }
   if (!answer) {
-    throw NotHealthy();
+    throw NotHealthy(identity_.name, stub.Epitaph());
   }
   batch.CountExecution(gathered.inferences);
   try {
-    Answer(batch, gathered.sent, answer->reply);
+    Answer(batch, gathered.sent, answer->reply, stub);
   } catch (const ipc::ProtocolError& error) {
-    attachment_->Condemn(error.message());
-    throw NotHealthy();
+    attachment.Condemn(error.message());
+    throw NotHealthy(identity_.name, stub.Epitaph());
   } catch (...) {
     // Out of memory, say: the exchange is over all the same, and the stub goes on holding what it keeps.
-    attachment_->Settle(leases, answer->reply.kept);
+    attachment.Settle(leases, answer->reply.kept);
     throw;
   }
-  attachment_->Settle(leases, answer->reply.kept);
+  attachment.Settle(leases, answer->reply.kept);
 }
 
-void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply& reply) {
+void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply& reply,
+                      StubGeneration& stub) {
   if (reply.failed) {
     const std::string text(reply.text);
     Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__,
-        "Failed to process the request(s) for model '" + facts_.name + "', message: " + text);
+        "Failed to process the request(s) for model '" + identity_.name + "', message: " + text);
     batch.FailRest(reply.code,
-                   "Failed to process the request(s) for model '" + facts_.name + "', message: " + text);
+                   "Failed to process the request(s) for model '" + identity_.name + "', message: " + text);
     return;
   }
   if (reply.responses.size() != sent.size()) {
@@ -161,38 +182,25 @@ void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc
                              " responses to " + std::to_string(sent.size()) + " requests");
   }
   for (std::size_t i = 0; i < sent.size(); ++i) {
-    Respond(batch, batch.items()[sent[i]], reply.responses[i], attachment_->payloads(), state_outputs_,
-            facts_.name);
+    Respond(batch, batch.items()[sent[i]], reply.responses[i], stub.attachment().payloads(),
+            stub.state_outputs(), identity_.name);
   }
-}
-
-// Whether the model is decoupled is as core says; before core serves it, while warm-up requests run, as the
-// stub does.
-void Instance::TellResponders() {
-  if (responders_know_) {
-    return;
-  }
-  const std::optional<bool> decoupled = model_.IsDecoupled();
-  attachment_->responders().SetFacts(
-      {.instance_name = facts_.name, .decoupled = decoupled.value_or(decoupled_), .states = state_outputs_});
-  responders_know_ = decoupled.has_value();
 }
 
 void Instance::CheckReady() const {
-  if (attachment_->gone()) {
-    throw NotHealthy();
+  const auto stub = std::static_pointer_cast<StubGeneration>(healer_.Current());
+  if (!stub) {
+    throw healer_.WhyNone();
   }
-  if (has_ready_check_) {
-    attachment_->AskReady(facts_.name);
+  if (stub->has_ready_check()) {
+    stub->attachment().AskReady(identity_.name);
   }
 }
 
 void Instance::Finalize() noexcept {
-  attachment_->Finalize(ipc::Deadline::After(model_.backend().options().unload_timeout));
-}
-
-ipc::Error Instance::NotHealthy() const {
-  return {ipc::Code::kInternal, "Stub process '" + facts_.name + "' is not healthy."};
+  if (const auto stub = std::static_pointer_cast<StubGeneration>(healer_.Stop())) {
+    stub->attachment().Finalize(ipc::Deadline::After(model_.backend().options().unload_timeout));
+  }
 }
 
 }  // namespace tpb::backend

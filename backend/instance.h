@@ -1,15 +1,14 @@
-// One instance of a model: a stub, and the batches that it executes.
+// One instance of a model: its stub, whose generations follow each other, and the batches that they execute.
 #pragma once
 
 #include <memory>
 #include <span>
 #include <string>
 
-#include "backend/attachment.h"
 #include "backend/batch.h"
-#include "backend/gather.h"
+#include "backend/healer.h"
 #include "backend/model.h"
-#include "backend/state.h"
+#include "backend/stub_generation.h"
 #include "ipc/codec.h"
 #include "triton_c_api/types.h"
 
@@ -31,24 +30,19 @@ class Instance {
   void Finalize() noexcept;
 
  private:
-  void Initialize();
-  void Process(Batch& batch);
-  void ProcessOneByOne(Batch& batch);
-  void Exchange(Batch& batch);
-  void TellResponders();
-  void Answer(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply& reply);
-  [[nodiscard]] ipc::Error NotHealthy() const;
+  bool TryExecute(Batch& batch);
+  void Process(Batch& batch, StubGeneration& stub);
+  void ProcessOneByOne(Batch& batch, StubGeneration& stub);
+  void Exchange(Batch& batch, StubGeneration& stub);
+  void Answer(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply& reply, StubGeneration& stub);
+  [[nodiscard]] Healer::Callbacks HealerCallbacks();
 
   Model& model_;  // outlives its instances
   TRITONBACKEND_ModelInstance* const instance_;
-  InstanceFacts facts_;
-  StateOutputs state_outputs_;
-  std::unique_ptr<Attachment> attachment_;
-  ipc::Writer body_;        // of the current message; kept for its memory
-  bool decoupled_ = false;  // as the stub says
-  bool responders_know_ = false;
-  bool has_ready_check_ = false;  // the model defines is_ready()
+  const InstanceIdentity identity_;
+  ipc::Writer body_;  // of the current message; kept for its memory
   bool told_of_large_batches_ = false;
+  Healer healer_;  // last: its thread uses the rest
 };
 
 }  // namespace tpb::backend

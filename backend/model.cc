@@ -89,8 +89,9 @@ Model::Model(Backend& backend, TRITONBACKEND_Model* model)
   }
 }
 
-std::unique_ptr<Attachment> Model::Attach(const std::string& label) {
-  const LaunchPlan plan = Plan(Config());
+std::unique_ptr<Attachment> Model::Attach(const std::string& label, const Placement& placement,
+                                          int interrupt) {
+  const LaunchPlan plan = Plan(Config(), placement);
   Prestarted prestarted;
   {
     const std::scoped_lock lock(prestarted_mutex_);
@@ -100,7 +101,7 @@ std::unique_ptr<Attachment> Model::Attach(const std::string& label) {
     prestarted.attachment->SetLabel(label);
     return std::move(prestarted.attachment);
   }
-  return Spawn(plan, label);
+  return Spawn(plan, label, interrupt);
 }
 
 // A configuration that merely mentions the parameter costs a launch: it is JSON, and the launcher reads that.
@@ -110,14 +111,14 @@ bool Model::WantsLauncher(const std::string& config) const {
          std::filesystem::exists(repository_ + "/triton_python_backend_stub", ignored);
 }
 
-LaunchPlan Model::Plan(std::string config) const {
+LaunchPlan Model::Plan(std::string config, const Placement& placement) const {
   if (WantsLauncher(config)) {
-    return backend_.PlanWithLauncher(interpreter_, name_, repository_, std::move(config));
+    return backend_.PlanWithLauncher(interpreter_, name_, repository_, std::move(config), placement);
   }
-  return backend_.Plan(interpreter_, name_);
+  return backend_.Plan(interpreter_, name_, placement);
 }
 
-std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::string& label) {
+std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::string& label, int interrupt) {
   const Options& options = backend_.options();
   return Attachment::Spawn(
       backend_.spawner(), plan,
@@ -137,7 +138,8 @@ std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::stri
                  "model '" + name + "' " + Printable(step.text, Newlines::kEscape));
            },
        .gateway = std::make_shared<bls::Gateway>(server_, backend_.waits()),
-       .model_control = &backend_.model_control()});
+       .model_control = &backend_.model_control(),
+       .interrupt = interrupt});
 }
 
 std::unique_ptr<MemoryGauges> Model::NewMemoryGauges(const std::string& instance) const {
@@ -182,8 +184,8 @@ std::string Model::Config() const {
 // Runs the model's auto_complete_config in a stub of its own, which then waits for the first instance.
 void Model::AutoComplete() {
   const std::string config = Config();
-  const LaunchPlan plan = Plan(config);
-  auto attachment = Spawn(plan, name_);
+  const LaunchPlan plan = Plan(config, Placement::OfThisThread());
+  auto attachment = Spawn(plan, name_, -1);
   ipc::Writer body;
   ipc::Encode(LoadMessage(config), body);
   const auto answer =

@@ -1,6 +1,7 @@
 // One loaded model: what its instances have in common.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -21,9 +22,13 @@ class Model {
   Backend& backend() noexcept { return backend_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  // A stub on the calling thread's CPUs and memory nodes: the one that completed the configuration, for
-  // whichever instance comes first and asks for the same, else a new one.
-  std::unique_ptr<Attachment> Attach(const std::string& label);
+  // A stub on those CPUs and memory nodes: the one that completed the configuration, for whichever instance
+  // comes first and asks for the same, else a new one. Throws ipc::Error; gives up when `interrupt`, unless
+  // -1, becomes readable.
+  std::unique_ptr<Attachment> Attach(const std::string& label, const Placement& placement, int interrupt);
+
+  // How many instances answer requests at the moment.
+  std::atomic<int>& serving() noexcept { return serving_; }
 
   // What the stub has to know of this model; the views are valid as long as the model and `config`.
   [[nodiscard]] ipc::Load LoadMessage(const std::string& config) const;
@@ -47,8 +52,8 @@ class Model {
   [[nodiscard]] bool WantsLauncher(const std::string& config) const;
 
   // How a stub starts for this model, whose configuration is `config`.
-  [[nodiscard]] LaunchPlan Plan(std::string config) const;
-  std::unique_ptr<Attachment> Spawn(const LaunchPlan& plan, const std::string& label);
+  [[nodiscard]] LaunchPlan Plan(std::string config, const Placement& placement) const;
+  std::unique_ptr<Attachment> Spawn(const LaunchPlan& plan, const std::string& label, int interrupt);
   void AutoComplete();
 
   Backend& backend_;  // outlives its models
@@ -59,6 +64,7 @@ class Model {
   std::string repository_;
   std::string file_;
   Interpreter interpreter_;
+  std::atomic<int> serving_{0};
 
   std::mutex prestarted_mutex_;
   Prestarted prestarted_;

@@ -12,19 +12,14 @@ namespace tpb::backend {
 namespace {
 
 constexpr std::array kOurKeys{
-    "environment-cache-directory",
-    "environment-cache-max-byte-size",
-    "python-executable",
-    "shm-default-byte-size",
-    "shm-growth-byte-size",
-    "shm-max-byte-size",
-    "shm-region-prefix-name",
-    "shm-release-after-seconds",
-    "shm-total-max-byte-size",
-    "shm_message_queue_size",
-    "stub-keeps-heap",
-    "stub-timeout-seconds",
-    "thread-pool-size",
+    "environment-cache-directory", "environment-cache-max-byte-size",
+    "python-executable",           "stub-restart",
+    "stub-restart-max-deaths",     "stub-restart-wait-seconds",
+    "shm-default-byte-size",       "shm-growth-byte-size",
+    "shm-max-byte-size",           "shm-region-prefix-name",
+    "shm-release-after-seconds",   "shm-total-max-byte-size",
+    "shm_message_queue_size",      "stub-keeps-heap",
+    "stub-timeout-seconds",        "thread-pool-size",
     "unload-timeout-seconds",
 };
 
@@ -133,6 +128,14 @@ Options ReadOptions(const std::map<std::string, std::string>& settings, const st
                 "shm-release-after-seconds can't be smaller than zero.");
   options.shm_release_after = std::chrono::seconds(std::min(release_after, kLongest));
   reader.YesOrNo("stub-keeps-heap", options.stub_keeps_heap);
+  reader.YesOrNo("stub-restart", options.restart);
+  reader.Number("stub-restart-max-deaths", options.restart_max_deaths, 1,
+                "stub-restart-max-deaths can't be less than 1.");
+  options.restart_max_deaths = std::min(options.restart_max_deaths, std::int64_t{1'000'000});
+  std::int64_t restart_wait = options.restart_wait.count();
+  reader.Number("stub-restart-wait-seconds", restart_wait, 0,
+                "stub-restart-wait-seconds can't be smaller than zero.");
+  options.restart_wait = std::chrono::seconds(std::min(restart_wait, kLongest));
   reader.Seconds("stub-timeout-seconds", options.stub_timeout);
   reader.Seconds("unload-timeout-seconds", options.unload_timeout);
   reader.Number("thread-pool-size", options.thread_pool_size, 1, "thread-pool-size can't be less than 1.");

@@ -18,6 +18,9 @@ struct Options {
   bool stub_keeps_heap = true;
   std::chrono::seconds stub_timeout{30};
   std::chrono::seconds unload_timeout{120};
+  bool restart = true;
+  std::int64_t restart_max_deaths = 5;  // within a minute
+  std::chrono::seconds restart_wait{30};
   std::string python_executable;
   std::string environment_cache_directory;                                // empty: the launcher chooses
   std::int64_t environment_cache_max_byte_size = std::int64_t{64} << 30;  // 0: no bound

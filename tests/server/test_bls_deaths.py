@@ -204,9 +204,6 @@ def test_a_called_model_that_is_killed(
     answer = asking(pool, server, model, child=waiting.name)
     os.kill(waiting.await_begin().pid, signal.SIGKILL)
     assert str(answer.result()).startswith(not_healthy(waiting.name))
-    assert str(ask(http, model, child=waiting.name)).startswith(not_healthy(waiting.name))
-    http.unload(waiting.name)
-    http.load(waiting.name)
     waiting.let_go()
     assert ask(http, model, child=waiting.name) == "no error"
 

@@ -14,7 +14,7 @@ from serving.client import Client
 from serving.processes import Process
 from serving.repository import config, identity_config, instance_group, model_code, write_model
 from serving.server import TritonServer
-from serving.types import Load
+from serving.types import Load, StartServer
 from serving.waiting import wait_until
 from tritonclient.utils import InferenceServerException
 
@@ -95,9 +95,12 @@ class TritonPythonModel:
     error = client.failure(model, ONE)
     assert str(error.message()).startswith(not_healthy(f"{model}_0"))
     assert error.status() in ("500", "StatusCode.INTERNAL")
-    # Later requests hear it as well, and do not wait for it.
-    for _ in range(5):
+    # Each later one has a new process to itself, until there are no more of them for a while.
+    for _ in range(6):
         assert client.error(model, ONE).startswith(not_healthy(f"{model}_0"))
+    refused = client.failure(model, ONE)
+    assert "the next try is in" in str(refused.message())
+    assert refused.status() in ("503", "StatusCode.UNAVAILABLE")
     comes_back(http, model, repository)
 
 
@@ -120,32 +123,43 @@ class TritonPythonModel:
         self.notes = args["model_repository"] + "/executing"
 
     def execute(self, requests):
-        open(self.notes + str(os.getpid()), "w").close()
-        threading.Event().wait()
+        if not os.path.exists(self.notes):
+            open(self.notes, "w").close()
+            threading.Event().wait()
+        inputs = [request.inputs()[0].as_numpy() for request in requests]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("OUT", one)]) for one in inputs]
 """
 )
 
 
 def asking(server: TritonServer, model: str, number: int) -> str:
+    """The error, or the answer as text."""
     with Client(server, ("http", "grpc")[number % 2]) as client:
-        return client.error(model, ONE)
+        try:
+            return str(client.infer(model, {"IN": np.array([number], np.int32)})["OUT"].tolist())
+        except InferenceServerException as error:
+            return str(error.message())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT], ids=lambda n: n.name)
 def test_requests_in_flight_hear_of_the_death(
     load: Load, server: TritonServer, http: Client, repository: Path, number: signal.Signals
 ) -> None:
-    """One is being executed, others wait behind it."""
+    """One is being executed; others wait behind it, and are the next process's."""
     before = server.stubs()
     model = load(WAITING, config(*TENSORS))
     (stub,) = set(server.stubs()) - set(before)
     with ThreadPoolExecutor(6) as pool:
         errors = [pool.submit(asking, server, model, index) for index in range(6)]
-        wait_until("the first request", lambda: (repository / model / f"executing{stub.pid}").exists())
+        wait_until("the first request", lambda: (repository / model / "executing").exists())
         os.kill(stub.pid, number)
-        for error in errors:
-            assert error.result().startswith(not_healthy(f"{model}_0"))
-    comes_back(http, model, repository)
+        told = [error.result() for error in errors]
+    failed = [text for text in told if text.startswith(not_healthy(f"{model}_0"))]
+    assert len(failed) == 1
+    assert f"It was killed by signal {number.value} (" in failed[0]
+    assert [text for text in told if text not in failed] == [
+        f"[{index}]" for index, text in enumerate(told) if text not in failed
+    ]
 
 
 def test_a_batch_in_flight_hears_of_the_death(load: Load, server: TritonServer, repository: Path) -> None:
@@ -162,14 +176,14 @@ def test_a_batch_in_flight_hears_of_the_death(load: Load, server: TritonServer, 
 
     with ThreadPoolExecutor(4) as pool:
         errors = [pool.submit(ask, index) for index in range(4)]
-        wait_until("the batch", lambda: (repository / model / f"executing{stub.pid}").exists())
+        wait_until("the batch", lambda: (repository / model / "executing").exists())
         os.kill(stub.pid, signal.SIGKILL)
         for error in errors:
             assert error.result().startswith(not_healthy(f"{model}_0"))
 
 
-def test_an_idle_process_that_dies_is_noticed_at_the_next_request(
-    load: Load, server: TritonServer, http: Client, repository: Path
+def test_an_idle_process_that_dies_is_replaced_before_anybody_asks(
+    load: Load, server: TritonServer, http: Client
 ) -> None:
     before = server.stubs()
     model = load(GOOD, config(*TENSORS))
@@ -177,8 +191,9 @@ def test_an_idle_process_that_dies_is_noticed_at_the_next_request(
     assert http.infer(model, ONE)["OUT"].tolist() == [1]
     os.kill(stub.pid, signal.SIGKILL)
     wait_until("its end", lambda: not stub.alive)
-    assert http.error(model, ONE).startswith(not_healthy(f"{model}_0"))
-    comes_back(http, model, repository)
+    wait_until("its successor", lambda: len(set(server.stubs()) - set(before)) == 1)
+    assert http.infer(model, ONE)["OUT"].tolist() == [1]
+    wait_until("the sentence", lambda: f"starting a new stub process for '{model}_0'" in server.log())
 
 
 def test_one_instance_dies_and_the_other_goes_on(load: Load, server: TritonServer, http: Client) -> None:
@@ -188,17 +203,8 @@ def test_one_instance_dies_and_the_other_goes_on(load: Load, server: TritonServe
     os.kill(killed.pid, signal.SIGKILL)
     wait_until("its end", lambda: not killed.alive)
 
-    got: set[str] = set()
-
-    def answered() -> bool:
-        try:
-            got.add(str(http.infer(model, ONE)["OUT"].tolist()))
-        except InferenceServerException as error:
-            got.add(str(error.message()))
-        return "[1]" in got
-
-    wait_until("an answer of the other instance", answered)
-    assert all(one == "[1]" or "is not healthy." in one for one in got)
+    for _ in range(20):
+        assert http.infer(model, ONE)["OUT"].tolist() == [1]
     assert stays.alive
 
 
@@ -295,3 +301,60 @@ def test_a_stopped_process_is_not_a_dead_one(load: Load, server: TritonServer, h
 
 def _state(process: Process) -> str:
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_each_process_in_a_row_answers_its_own_requests(
+    load: Load, server: TritonServer, http: Client
+) -> None:
+    """What a new process of the same instance says is not taken for what the old one owed."""
+    before = server.stubs()
+    model = load(GOOD, config(*TENSORS))
+    pids = set()
+    for number in range(4):
+        (stub,) = set(server.stubs()) - set(before)
+        pids.add(stub.pid)
+        assert http.infer(model, {"IN": np.array([number], np.int32)})["OUT"].tolist() == [number]
+        os.kill(stub.pid, signal.SIGKILL)
+        wait_until("its end", lambda stub=stub: not stub.alive)
+        assert http.infer(model, {"IN": np.array([-number], np.int32)})["OUT"].tolist() == [-number]
+    assert len(pids) == 4
+
+
+def test_an_unload_does_not_wait_for_a_process_that_does_not_come_up(
+    load: Load, server: TritonServer, http: Client, repository: Path
+) -> None:
+    before = server.stubs()
+    model = load(
+        HEAD
+        + """
+class TritonPythonModel:
+    def initialize(self, args):
+        note = args["model_repository"] + "/started"
+        if os.path.exists(note):
+            open(note + "_again", "w").close()
+            threading.Event().wait()
+        open(note, "w").close()
+
+    def execute(self, requests):
+        return []
+""",
+        config(*TENSORS),
+    )
+    (stub,) = set(server.stubs()) - set(before)
+    os.kill(stub.pid, signal.SIGKILL)
+    wait_until("the next one to hang", lambda: (repository / model / "started_again").exists())
+    comes_back(http, model, repository)
+
+
+def test_nothing_is_replaced_where_that_is_switched_off(
+    start_server: StartServer, triton_server_binary: Path
+) -> None:
+    server = start_server(settings={"stub-restart": "false"})
+    write_model(server.start.repository, "m", GOOD, config(*TENSORS))
+    with Client(server) as client:
+        client.load("m")
+        (stub,) = server.stubs()
+        os.kill(stub.pid, signal.SIGKILL)
+        wait_until("its end", lambda: not stub.alive)
+        wait_until("an error", lambda: client.error("m", ONE).startswith(not_healthy("m_0")))
+        assert not server.stubs()
