@@ -23,8 +23,8 @@ struct InterpreterSearch {
 // what was tried. Starts `python3` once to ask it, so call it once per backend.
 Interpreter FindInterpreter(const InterpreterSearch& search);
 
-// The first python3 on PATH, whatever it has installed: for the launcher, which needs nothing but the standard
-// library.
+// The first python3 on PATH, whatever it has installed: for the launcher, which needs nothing but the
+// standard library.
 std::optional<Interpreter> FindAnyPython(const std::vector<std::string>& environment);
 
 }  // namespace tpb::backend
