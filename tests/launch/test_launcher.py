@@ -313,31 +313,6 @@ def test_is_killed_with_the_server(package: Path, model: Path, cache: Path) -> N
     assert EnvironmentCache(cache).entries() == []
 
 
-def test_the_first_message_may_be_waited_for(package: Path, model: Path, cache: Path, tmp_path: Path) -> None:
-    """The socket may be one that does not wait by itself."""
-    folder = venv(tmp_path / "venv")
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-    arguments = [str(theirs.fileno()), "m m", str(os.getpid()), str(model), str(cache), "0"]
-    with (
-        ours,
-        subprocess.Popen(
-            [sys.executable, "-B", "-I", str(package / "launch" / "launcher.py"), *arguments],
-            pass_fds=[theirs.fileno()],
-        ) as process,
-    ):
-        theirs.close()
-        ours.settimeout(WATCHDOG_S)
-        while Path(f"/proc/{process.pid}/wchan").read_text() not in ("do_sys_poll", "0"):
-            if process.poll() is not None:
-                break
-        parameters = {"EXECUTION_ENV_PATH": {"string_value": str(folder)}}
-        send_configuration(ours, json.dumps({"parameters": parameters}).encode())
-        try:
-            assert ours.recv(1 << 16).startswith(b"TPBSTEP1")
-        finally:
-            process.kill()
-
-
 def test_signals_are_as_they_were(package: Path, model: Path, cache: Path, tmp_path: Path) -> None:
     """Python ignores some, and what it becomes would begin with them ignored."""
     folder = tmp_path / "env"

@@ -164,12 +164,13 @@ def test_an_interpreter_outside_of_bin_has_the_prefix_that_it_says(
     assert str(found.prefix) == sys.base_prefix
 
 
+@pytest.mark.parametrize("place", ["shims", "bin"])
 def test_a_script_that_starts_an_interpreter_is_asked_which(
-    model: Path, settings: Settings, tmp_path: Path
+    model: Path, settings: Settings, tmp_path: Path, place: str
 ) -> None:
     """As the shims of pyenv: they take long, and depend on the current folder."""
     folder = venv(tmp_path / "venv")
-    shim = tmp_path / "shims" / "python3"
+    shim = tmp_path / place / "python3"
     shim.parent.mkdir()
     shim.write_text(f'#!/bin/sh\nexec {folder}/bin/python3 "$@"\n')
     shim.chmod(0o755)

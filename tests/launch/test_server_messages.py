@@ -5,9 +5,11 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from contextlib import closing
 
 import pytest
+from launching import send_configuration
 
 from triton_python_backend_utils.launch.server import LONGEST_MESSAGE, Server, ServerGone
 
@@ -58,3 +60,15 @@ def test_a_server_that_does_not_listen_is_gone(
         server.step("hello")
 
     assert capsys.readouterr().err == "the server does not listen: [Errno 32] Broken pipe\n"
+
+
+def test_the_configuration_is_waited_for_on_a_socket_that_does_not_wait() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    with ours, theirs, closing(Server(theirs.fileno())) as server, ThreadPoolExecutor(1) as pool:
+        configuration = pool.submit(server.configuration)
+        with pytest.raises(TimeoutError):
+            configuration.result(0.5)
+
+        send_configuration(ours, b'{"name": "m"}')
+
+        assert configuration.result() == {"name": "m"}

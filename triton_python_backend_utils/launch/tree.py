@@ -95,11 +95,9 @@ class Tree:
                 name, f"is a hard link to {_text(target)}, which is no file that came before it"
             )
         origin = os.path.join(source, parts[-1])
-        if self._parts(name) == parts:
-            return  # to itself: it is there
         path = self._new_place(name, keeps=origin)
         if path == origin:
-            return
+            return  # to itself: it is there
         try:
             os.link(origin, path, follow_symlinks=False)
         except OSError as error:
