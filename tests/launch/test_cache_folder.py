@@ -100,6 +100,19 @@ def test_a_folder_of_another_user_is_passed_over(home: Path, next_choice: Path) 
     assert make_usable(folder) == "belongs to another user (uid 12345; this is uid 0)"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_link_of_another_user_is_not_followed(home: Path, next_choice: Path, tmp_path: Path) -> None:
+    folder = home / ".cache" / "triton-python"
+    folder.parent.mkdir()
+    (tmp_path / "ours").mkdir(mode=0o700)
+    folder.symlink_to(tmp_path / "ours")
+    assert default_directory() == folder
+
+    os.lchown(folder, 12345, 12345)
+
+    assert default_directory() == next_choice
+
+
 def test_a_given_folder_that_will_not_do_is_not_replaced_by_another(tmp_path: Path) -> None:
     folder = tmp_path / "given"
     folder.mkdir()

@@ -86,9 +86,11 @@ class EnvironmentCache:
         """All environments that are there, the least recently used first."""
         found = []
         for name in self._store.names():
-            complete = self._store.complete(name)
-            if complete is not None:
-                with self._store.exclusively(name) as is_ours:
+            if self._store.complete(name) is None:
+                continue
+            with self._store.exclusively(name) as is_ours:
+                complete = self._store.complete(name)  # it may have gone meanwhile
+                if complete is not None:
                     found.append(self._entry(name, complete, in_use=not is_ours))
         return sorted(found, key=lambda entry: entry.last_used)
 

@@ -65,9 +65,9 @@ def distrust(folder: Path) -> str | None:
     Raises:
         OSError: it cannot be looked at.
     """
-    status = folder.stat()
-    if status.st_uid != os.geteuid():
-        return f"belongs to another user (uid {status.st_uid}; this is uid {os.geteuid()})"
+    for status in (folder.lstat(), folder.stat()):  # a link of somebody else's may lead anywhere
+        if status.st_uid != os.geteuid():
+            return f"belongs to another user (uid {status.st_uid}; this is uid {os.geteuid()})"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"can be written by other users (mode {stat.S_IMODE(status.st_mode):04o}; run chmod go-w)"
     return None
