@@ -258,7 +258,7 @@ def test_a_server_that_goes_before_it_says_anything_ends_it(package: Path, model
 
 def noise(path: Path) -> Path:
     """An archive that takes seconds to unpack."""
-    return environment(path, file("noise", os.urandom(24 << 20)), program="bzip2")
+    return environment(path, file("noise", os.urandom(12 << 20)), program="bzip2")
 
 
 def test_a_server_that_goes_while_it_works_ends_it_and_nothing_is_left(
