@@ -25,14 +25,16 @@ class HangIfUnwound {
   bool unwound_ = true;
 };
 
-}  // namespace
-
-// Through a function that may not throw, some C++ libraries unwind without any clean-up; so it may, says the
-// signature, and it is not made part of one.
-GilReleased::~GilReleased() noexcept(false) {
+// A function of its own, which may throw, says its signature: in one that may not, such as a destructor, some
+// C++ libraries unwind without any clean-up.
+[[gnu::noinline]] void TakeGil(PyThreadState* state) {
   HangIfUnwound hang;
-  PyEval_RestoreThread(state_);
+  PyEval_RestoreThread(state);
   hang.Dismiss();
 }
+
+}  // namespace
+
+GilReleased::~GilReleased() { TakeGil(state_); }
 
 }  // namespace tpb::stub

@@ -14,7 +14,7 @@ class GilReleased {
   GilReleased& operator=(const GilReleased&) = delete;
   GilReleased(GilReleased&&) = delete;
   GilReleased& operator=(GilReleased&&) = delete;
-  [[gnu::noinline]] ~GilReleased() noexcept(false);  // never throws
+  ~GilReleased();
 
  private:
   PyThreadState* const state_;
