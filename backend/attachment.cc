@@ -14,6 +14,9 @@
 namespace tpb::backend {
 namespace {
 
+// For a process that is stuck to print its stacks in.
+constexpr std::chrono::seconds kTimeForStacks{2};
+
 Conversation::Options ChannelOptions(const Attachment::Options& options) {
   return {.region_name = options.region_name,
           .max_bytes = options.max_bytes,
@@ -22,7 +25,8 @@ Conversation::Options ChannelOptions(const Attachment::Options& options) {
           .memory_budget = options.memory_budget,
           .label = options.label,
           .gateway = options.gateway,
-          .model_control = options.model_control};
+          .model_control = options.model_control,
+          .dropped = options.dropped};
 }
 
 }  // namespace
@@ -67,10 +71,12 @@ Attachment::~Attachment() { End(ipc::Deadline::After(std::chrono::seconds(0))); 
 Listener::Options Attachment::ListenerOptions() {
   return {.channel = ChannelOptions(options_),
           .package_version = options_.package_version,
-          .label = options_.label,
           .complain = options_.complain,
           .condemn = [this](const std::string& why) { Condemn(why); },
-          .gone = [this] { MarkGone(); }};
+          .gone = [this] { MarkGone(); },
+          .leaving = options_.leaving,
+          .leaving_timeout = options_.leaving_timeout,
+          .end_stuck = [this](const std::string& why) { EndStuck(why); }};
 }
 
 void Attachment::ShakeHands() {
@@ -161,6 +167,7 @@ std::optional<Attachment::Answer> Attachment::Exchange(ipc::MessageKind kind, st
       throw ipc::ProtocolError("the stub process does not take its work messages");
     }
     last_pushed_ = true;
+    memory_watch_.Touch();  // looks after a request that takes long, too
     const auto reply = AwaitReply(slot.id, deadline);
     if (!reply) {
       return std::nullopt;
@@ -220,12 +227,41 @@ void Attachment::Settle() {
 }
 
 void Attachment::Condemn(const std::string& why) noexcept {
-  if (!ending_.exchange(true)) {
-    options_.complain("ending the stub process of '" + options_.label + "' (pid " + std::to_string(pid()) +
-                      "): " + why);
+  if (PassSentence(why, "protocol")) {
+    process_.KillGroup();
   }
-  process_.KillGroup();
   MarkGone();
+}
+
+void Attachment::EndStuck(const std::string& why) noexcept {
+  if (PassSentence(why, "stuck")) {
+    PrintStacks();
+    process_.KillGroup();
+  }
+  MarkGone();
+}
+
+// The process ends over it, if it is not beyond that.
+void Attachment::PrintStacks() noexcept {
+  process_.Abort();
+  const int pidfd = process_.pidfd();
+  ipc::WaitReadable(&pidfd, 1, ipc::Deadline::After(kTimeForStacks));
+}
+
+// False when it is ending anyway.
+bool Attachment::PassSentence(const std::string& why, const char* cause) noexcept {
+  if (ending_.exchange(true)) {
+    process_.KillGroup();
+    return false;
+  }
+  {
+    const std::scoped_lock lock(on_gone_mutex_);
+    verdict_ = why;
+    cause_ = cause;
+  }
+  options_.complain("ending the stub process of '" + output_->label() + "' (pid " + std::to_string(pid()) +
+                    "): " + why);
+  return true;
 }
 
 void Attachment::Finalize(ipc::Deadline deadline) noexcept {
@@ -234,11 +270,12 @@ void Attachment::Finalize(ipc::Deadline deadline) noexcept {
     const auto answer = Exchange(ipc::MessageKind::kFinalize, {}, deadline);
     Settle();
     if (!answer) {
-      options_.complain("the stub process of '" + options_.label + "' (pid " + std::to_string(pid()) +
+      options_.complain("the stub process of '" + output_->label() + "' (pid " + std::to_string(pid()) +
                         ") did not finish finalize(): it " + process_.DescribeEnd());
+      PrintStacks();
     }
   } catch (const std::exception& error) {
-    options_.complain("unable to finalize '" + options_.label + "': " + error.what());
+    options_.complain("unable to finalize '" + output_->label() + "': " + error.what());
   }
   End(deadline);
 }
@@ -290,7 +327,19 @@ void Attachment::AwaitEnd() const {
 
 std::string Attachment::Epitaph() const {
   AwaitEnd();
-  return "It " + process_.DescribeEnd() + ".";
+  const std::scoped_lock lock(on_gone_mutex_);
+  return verdict_.empty() ? "It " + process_.DescribeEnd() + "." : "It was ended: " + verdict_ + ".";
+}
+
+std::string Attachment::Cause() const {
+  AwaitEnd();
+  const std::scoped_lock lock(on_gone_mutex_);
+  return cause_.empty() ? process_.CauseOfEnd() : cause_;
+}
+
+bool Attachment::condemned() const {
+  const std::scoped_lock lock(on_gone_mutex_);
+  return !cause_.empty();
 }
 
 }  // namespace tpb::backend

@@ -46,6 +46,9 @@ class Attachment {
     std::shared_ptr<bls::Gateway> gateway;             // its own; null: no calls to other models
     control::ModelControl* model_control = nullptr;    // outlives the attachment; null: no control
     int interrupt = -1;                                // readable: give up waiting for the stub's hello
+    std::function<bool()> leaving = {};                // whether core waits for the last answer, to unload
+    std::chrono::seconds leaving_timeout{120};         // how long it waits
+    std::shared_ptr<std::atomic<std::uint64_t>> dropped = std::make_shared<std::atomic<std::uint64_t>>(0);
   };
 
   // Starts a stub and shakes hands with it. Throws ipc::Error when it ends, or does not speak in time.
@@ -70,6 +73,11 @@ class Attachment {
   // by Settle().
   std::optional<Answer> Exchange(ipc::MessageKind kind, std::span<const std::byte> body,
                                  ipc::Deadline deadline);
+
+  // What the stub has asked of the server, ever: calls of other models, and control.
+  [[nodiscard]] std::uint64_t asked() const noexcept {
+    return options_.gateway ? options_.gateway->asked() : 0;
+  }
 
   // Whether the stub has read the message of the last Exchange(): what it has not read it has not executed
   // either. Once gone().
@@ -107,6 +115,10 @@ class Attachment {
   // wakes.
   void Condemn(const std::string& why) noexcept;
 
+  // The same for one that has been at its work for too long, after it has had a moment to print its stacks;
+  // `why` is then how it ended.
+  void EndStuck(const std::string& why) noexcept;
+
   // A stub that is there already now works for this instance: what it prints is logged under its name.
   void SetLabel(const std::string& label) { output_->SetLabel(label); }
 
@@ -115,6 +127,12 @@ class Attachment {
 
   // How it ended, or is about to: "It was killed by signal 9 (Killed)."
   [[nodiscard]] std::string Epitaph() const;
+
+  // The same for counting: "signal 9", "exit 1", "protocol", "stuck".
+  [[nodiscard]] std::string Cause() const;
+
+  // Whether the server itself ended it, in the middle of its work.
+  [[nodiscard]] bool condemned() const;
 
   // An orderly end: asks the stub to run the model's finalize() and to leave, and kills it at the deadline.
   // Throws nothing: what goes wrong is complained about.
@@ -134,6 +152,8 @@ class Attachment {
   bool TakeStep();
   [[nodiscard]] ipc::Error DiedBeforeHello() const;
   void AwaitEnd() const;
+  void PrintStacks() noexcept;
+  bool PassSentence(const std::string& why, const char* cause) noexcept;
   void MarkGone() noexcept;
   void End(ipc::Deadline deadline) noexcept;
   std::optional<ipc::Slot> AwaitReply(std::uint64_t id, ipc::Deadline deadline);
@@ -147,8 +167,10 @@ class Attachment {
   StubProcess process_;
 
   std::atomic<bool> gone_{false};
-  std::mutex on_gone_mutex_;
-  std::function<void()> on_gone_;    // under on_gone_mutex_; empty once called
+  mutable std::mutex on_gone_mutex_;
+  std::function<void()> on_gone_;  // under on_gone_mutex_; empty once called
+  std::string verdict_;            // why the server ended it; under on_gone_mutex_, like the next
+  std::string cause_;
   std::atomic<bool> ending_{false};  // an end is expected: no complaint about it
   std::uint64_t next_id_ = 1;
   bool last_pushed_ = false;

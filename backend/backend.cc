@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 
 #include "backend/string_map.h"
@@ -47,7 +48,8 @@ Backend::Backend(TRITONBACKEND_Backend* backend)
     : options_(ReadOptions(Settings(backend), Name(backend))),
       directories_(Locate(backend)),
       environment_(SnapshotEnvironment()),
-      memory_budget_(std::make_shared<ipc::Budget>(options_.shm_total_max_byte_size)) {
+      memory_budget_(std::make_shared<ipc::Budget>(options_.shm_total_max_byte_size)),
+      metrics_(Name(backend)) {
   Log(TRITONSERVER_LOG_VERBOSE, __FILE__, __LINE__,
       "Shared memory configuration is shm-default-byte-size=" +
           std::to_string(options_.shm_default_byte_size) +
@@ -75,6 +77,18 @@ Interpreter Backend::launcher_interpreter() {
     }
     return *any;
   }
+}
+
+void Backend::SetNewest(const std::string& place, std::uint64_t serial) {
+  const std::scoped_lock lock(newest_mutex_);
+  std::uint64_t& newest = newest_[place];
+  newest = std::max(newest, serial);
+}
+
+bool Backend::IsOutdated(const std::string& place, std::uint64_t serial) const {
+  const std::scoped_lock lock(newest_mutex_);
+  const auto found = newest_.find(place);
+  return found != newest_.end() && found->second > serial;
 }
 
 LaunchPlan Backend::Plan(const Interpreter& interpreter, const std::string& model_name,

@@ -2,6 +2,9 @@
 // backend).
 #pragma once
 
+#include <atomic>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -11,7 +14,7 @@
 #include "backend/bls/waits.h"
 #include "backend/control/model_control.h"
 #include "backend/directories.h"
-#include "backend/memory_gauges.h"
+#include "backend/metrics.h"
 #include "backend/options.h"
 #include "backend/supervisor/interpreter.h"
 #include "backend/supervisor/spawner.h"
@@ -29,9 +32,13 @@ class Backend {
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   Spawner& spawner() noexcept { return spawner_; }
   [[nodiscard]] const std::shared_ptr<ipc::Budget>& memory_budget() const noexcept { return memory_budget_; }
-  [[nodiscard]] const MemoryGaugeFamilies& memory_gauge_families() const noexcept {
-    return memory_gauge_families_;
-  }
+  [[nodiscard]] const Metrics& metrics() const noexcept { return metrics_; }
+
+  // Models in the order in which they were made. The newest of a place that is up takes over from others,
+  // which go on until their last answer.
+  std::uint64_t NextSerial() noexcept { return ++last_serial_; }
+  void SetNewest(const std::string& place, std::uint64_t serial);
+  [[nodiscard]] bool IsOutdated(const std::string& place, std::uint64_t serial) const;
 
   [[nodiscard]] const std::shared_ptr<bls::Waits>& waits() const noexcept { return waits_; }
   control::ModelControl& model_control() noexcept { return model_control_; }
@@ -62,7 +69,10 @@ class Backend {
   std::mutex interpreter_mutex_;
   std::optional<Interpreter> interpreter_;
   const std::shared_ptr<ipc::Budget> memory_budget_;  // shared by all stubs
-  const MemoryGaugeFamilies memory_gauge_families_;
+  const Metrics metrics_;
+  std::atomic<std::uint64_t> last_serial_{0};
+  mutable std::mutex newest_mutex_;
+  std::map<std::string, std::uint64_t> newest_;  // by place; under newest_mutex_
   Spawner spawner_;
   const std::shared_ptr<bls::Waits> waits_ = std::make_shared<bls::Waits>();  // shared by all stubs
   control::ModelControl model_control_;

@@ -46,7 +46,12 @@ class Batch {
   ~Batch();
 
   [[nodiscard]] std::vector<Item>& items() noexcept { return items_; }
+  [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
   [[nodiscard]] Times& times() noexcept { return times_; }
+
+  // A stub has died over it, and the next one is to execute it once more; not twice.
+  [[nodiscard]] bool replayed() const noexcept { return replayed_; }
+  void SetReplayed() noexcept { replayed_ = true; }
 
   // Sends an error response; does nothing for a request that has its answer.
   void Fail(Item& item, ipc::Code code, const std::string& message) noexcept;
@@ -65,6 +70,7 @@ class Batch {
   std::vector<Item> items_;
   Times times_;
   std::uint64_t executed_ = 0;
+  bool replayed_ = false;
 };
 
 }  // namespace tpb::backend

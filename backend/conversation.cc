@@ -26,7 +26,9 @@ Conversation::Conversation(std::unique_ptr<ipc::ServerChannel> channel, const Op
       calls_(options.gateway),
       responders_(channel_->cancellations()),
       asks_(options.gateway, options.model_control),
-      ready_check_(channel_->control()) {}
+      ready_check_(channel_->control()),
+      gateway_(options.gateway),
+      dropped_(options.dropped) {}
 
 bool Conversation::HandleEvents(int limit) {
   auto& events = channel_->events();
@@ -52,6 +54,7 @@ void Conversation::HandleEvent(const ipc::Slot& slot) {
       CountUnless(leases_.Release(slot.id, slot.sent_before));
       return;
     case ipc::MessageKind::kCall:
+      CountAsked();
       calls_.Start(shared_from_this(), slot.id, channel_->CopyBody(slot));
       return;
     case ipc::MessageKind::kLog:
@@ -75,6 +78,7 @@ void Conversation::HandleEvent(const ipc::Slot& slot) {
     case ipc::MessageKind::kGaveBack:
       return;  // whoever woke up for it looks at the memory
     case ipc::MessageKind::kAsk:
+      CountAsked();
       asks_.Take(shared_from_this(), slot.id, channel_->CopyBody(slot));
       return;
     case ipc::MessageKind::kMetricUpdate:
@@ -85,6 +89,12 @@ void Conversation::HandleEvent(const ipc::Slot& slot) {
       return;
     default:
       throw ipc::ProtocolError("the stub process sent an event of kind " + std::to_string(slot.kind));
+  }
+}
+
+void Conversation::CountAsked() noexcept {
+  if (gateway_) {
+    gateway_->CountAsked();
   }
 }
 
@@ -166,6 +176,11 @@ void Conversation::LookForCancelled() noexcept {
   if (calls_.AnyOfBatch() && responders_.BatchIsCancelled()) {
     calls_.CancelThoseOfBatch();  // again and again, which does no harm
   }
+}
+
+void Conversation::CancelAll() noexcept {
+  calls_.CancelAll();
+  responders_.CancelAll();
 }
 
 void Conversation::Close() noexcept {

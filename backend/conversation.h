@@ -36,6 +36,8 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
     std::shared_ptr<bls::Gateway> gateway;                 // null: no calls
     control::ModelControl* model_control = nullptr;        // outlives the service thread
     std::chrono::milliseconds events_patience{5000};
+    // Messages that named something unknown; of all channels of a stub.
+    std::shared_ptr<std::atomic<std::uint64_t>> dropped = std::make_shared<std::atomic<std::uint64_t>>(0);
   };
   static std::shared_ptr<Conversation> Create(const Options& options);
 
@@ -71,6 +73,10 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   [[nodiscard]] bool MayBeCancelled() noexcept { return responders_.IsWatching() || calls_.AnyOfBatch(); }
   void LookForCancelled() noexcept;
 
+  // The stub is to leave: it makes no further calls, those in flight are given up, and its requests look
+  // cancelled to it.
+  void CancelAll() noexcept;
+
   // Nobody listens on the other side any more: no further calls, those in flight are cancelled, and whoever
   // still waits for responses gets an error.
   void Close() noexcept;
@@ -79,8 +85,8 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   control::ReadyCheck& ready_check() noexcept { return ready_check_; }
 
   // Messages that named something unknown, and were dropped.
-  [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
-  void CountDropped() noexcept { dropped_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_->load(std::memory_order_relaxed); }
+  void CountDropped() noexcept { dropped_->fetch_add(1, std::memory_order_relaxed); }
 
  private:
   Conversation(std::unique_ptr<ipc::ServerChannel> channel, const Options& options);
@@ -90,6 +96,7 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   void Respond(const ipc::Slot& slot);
   void CountUnless(bool known) noexcept;
   void TakeReadyAnswer(const ipc::Slot& slot);
+  void CountAsked() noexcept;
 
   const std::string label_;
   const std::chrono::milliseconds events_patience_;
@@ -99,7 +106,8 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   Responders responders_;
   control::Asks asks_;
   control::ReadyCheck ready_check_;
-  std::atomic<std::uint64_t> dropped_{0};
+  const std::shared_ptr<bls::Gateway> gateway_;
+  const std::shared_ptr<std::atomic<std::uint64_t>> dropped_;
 
   std::mutex events_mutex_;
   std::condition_variable events_wake_;

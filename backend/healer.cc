@@ -54,7 +54,8 @@ std::shared_ptr<Generation> Healer::Await() {
     if (current_ && !current_->gone()) {
       return current_;
     }
-    const bool hopeless = stop_ || !policy_.restart || (open_until_ && !callbacks_.sibling_serves());
+    const bool hopeless =
+        stop_ || unwanted_ || !policy_.restart || (open_until_ && !callbacks_.sibling_serves());
     if (hopeless || Clock::now() >= until) {
       throw Unavailable();
     }
@@ -68,7 +69,7 @@ ipc::Error Healer::WhyNone() const {
   if (!last_failure_.empty()) {
     text += " " + last_failure_;
   }
-  if (policy_.restart && !stop_) {
+  if (policy_.restart && !stop_ && !unwanted_) {
     text += open_until_ ? " It died too often: the next try is later." : " A new one is being started.";
   }
   return {ipc::Code::kInternal, text};
@@ -109,7 +110,7 @@ void Healer::Run() {
     if (current_) {
       Mourn(lock);
     }
-    if (!policy_.restart || !Pause(lock, NextPause())) {
+    if (!policy_.restart || !Pause(lock, NextPause()) || !StillWanted(lock)) {
       return;
     }
     if (auto next = StartNext(lock)) {
@@ -127,11 +128,13 @@ void Healer::Mourn(std::unique_lock<std::mutex>& lock) {
   callbacks_.changed(false);
   lock.unlock();
   const std::string how = dead->Epitaph();
+  const std::string cause = dead->Cause();
   lock.lock();
-  CountDeath(how);
+  CountDeath(how, cause);
 }
 
-void Healer::CountDeath(const std::string& how) {
+void Healer::CountDeath(const std::string& how, const std::string& cause) {
+  callbacks_.died(cause);
   last_failure_ = how;
   const auto now = Clock::now();
   while (!deaths_.empty() && deaths_.front() + policy_.window < now) {
@@ -170,6 +173,16 @@ bool Healer::Pause(std::unique_lock<std::mutex>& lock, Clock::duration duration)
   return !stop_;
 }
 
+// Core may wait for requests to end before it unloads the model, and has nobody else to tell.
+bool Healer::StillWanted(std::unique_lock<std::mutex>& lock) {
+  lock.unlock();
+  const bool wanted = callbacks_.wanted();
+  lock.lock();
+  unwanted_ = !wanted;
+  changed_.notify_all();
+  return wanted && !stop_;
+}
+
 // Nothing when it did not come up, which counts as a death.
 std::shared_ptr<Generation> Healer::StartNext(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
@@ -196,7 +209,7 @@ std::shared_ptr<Generation> Healer::StartNext(std::unique_lock<std::mutex>& lock
   if (stop_ || !next) {
     if (!stop_) {
       callbacks_.complain("the new stub process for '" + instance_ + "' did not come up: " + failure);
-      CountDeath("It did not come up: " + failure);
+      CountDeath("It did not come up: " + failure, "start");
     }
     return nullptr;
   }
@@ -213,6 +226,8 @@ ipc::Error Healer::Unavailable() const {
     text += " That was " + std::to_string(deaths_.size()) + " times within " +
             std::to_string(duration_cast<seconds>(policy_.window).count()) + " s: the next try is in " +
             std::to_string(duration_cast<seconds>(left).count() + 1) + " s";
+  } else if (unwanted_) {
+    text += " The model is being unloaded.";
   } else if (policy_.restart && !stop_) {
     text += " A new one is being started, and did not come up within " +
             std::to_string(duration_cast<seconds>(policy_.hold).count()) + " s";

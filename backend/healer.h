@@ -38,6 +38,9 @@ class Generation {
 
   // How it ended: "It was killed by signal 9 (Killed)."
   [[nodiscard]] virtual std::string Epitaph() const = 0;
+
+  // The same for counting: "signal 9", "exit 1".
+  [[nodiscard]] virtual std::string Cause() const = 0;
 };
 
 struct HealingPolicy {
@@ -57,8 +60,12 @@ class Healer {
     std::function<std::shared_ptr<Generation>(int interrupt)> spawn;
     // Whether another instance of the model answers requests meanwhile.
     std::function<bool()> sibling_serves;
-    // Generation number n is up, or the last one was lost; for the model's count and the metrics.
+    // Whether core still serves the model: what it does not is not started anew.
+    std::function<bool()> wanted;
+    // A generation is up, or the last one was lost.
     std::function<void(bool up)> changed;
+    // One has died, or did not come up, of `cause`.
+    std::function<void(const std::string& cause)> died;
     // Sentences for the log, the second an error.
     std::function<void(const std::string&)> tell;
     std::function<void(const std::string&)> complain;
@@ -98,9 +105,10 @@ class Healer {
   using Clock = std::chrono::steady_clock;
 
   void Run();
+  bool StillWanted(std::unique_lock<std::mutex>& lock);
   bool Pause(std::unique_lock<std::mutex>& lock, Clock::duration duration);
   void Mourn(std::unique_lock<std::mutex>& lock);
-  void CountDeath(const std::string& how);
+  void CountDeath(const std::string& how, const std::string& cause);
   std::shared_ptr<Generation> StartNext(std::unique_lock<std::mutex>& lock);
   [[nodiscard]] Clock::duration NextPause() const;
   [[nodiscard]] ipc::Error Unavailable() const;
@@ -119,6 +127,7 @@ class Healer {
   std::optional<Clock::time_point> open_until_;
   bool half_open_ = false;  // one more death opens the breaker again
   bool stop_ = false;
+  bool unwanted_ = false;  // as stop_, for core has given the model up
   std::uint64_t restarts_ = 0;
   std::thread thread_;
 };

@@ -1,5 +1,7 @@
 #include "backend/instance.h"
 
+#include <algorithm>
+#include <chrono>
 #include <optional>
 #include <utility>
 
@@ -16,8 +18,21 @@ std::string Name(TRITONBACKEND_ModelInstance* instance) {
   return name;
 }
 
-// A batch that died with its stub's mailbox: nobody has looked at it.
-class Unread : public std::exception {};
+// The stub has died, and the next one may have the batch.
+class ForTheNext : public std::exception {};
+
+std::string Seconds(std::chrono::milliseconds time) {
+  std::string text = std::to_string(static_cast<double>(time.count()) / 1000);
+  text.erase(text.find_last_not_of('0') + 1);
+  if (text.ends_with('.')) {
+    text.pop_back();
+  }
+  return text + " s";
+}
+
+ipc::Deadline Limit(std::chrono::milliseconds time) {
+  return time.count() == 0 ? ipc::Deadline::Never() : ipc::Deadline::After(time);
+}
 
 InstanceIdentity Identify(TRITONBACKEND_ModelInstance* instance) {
   const auto& api = triton::Api();
@@ -46,19 +61,29 @@ Instance::Instance(Model& model, TRITONBACKEND_ModelInstance* instance)
     : model_(model),
       instance_(instance),
       identity_(Identify(instance)),
+      metrics_(model.NewInstanceMetrics(identity_.name)),
       healer_(identity_.name, Policy(model.backend().options()), HealerCallbacks()) {
-  auto first = std::make_shared<StubGeneration>(model_, identity_, -1, [this] { healer_.Notice(); });
+  auto first =
+      std::make_shared<StubGeneration>(model_, identity_, metrics_, -1, [this] { healer_.Notice(); });
   first->Initialize();  // a load that fails is never tried again
   healer_.Begin(std::move(first));
+  model_.NoteLoaded();
 }
 
 Healer::Callbacks Instance::HealerCallbacks() {
   return {
       .spawn = [this](int interrupt) -> std::shared_ptr<Generation> {
-        return std::make_shared<StubGeneration>(model_, identity_, interrupt, [this] { healer_.Notice(); });
+        return std::make_shared<StubGeneration>(model_, identity_, metrics_, interrupt,
+                                                [this] { healer_.Notice(); });
       },
       .sibling_serves = [this] { return model_.serving() > 0; },
-      .changed = [this](bool up) { model_.serving() += up ? 1 : -1; },
+      .wanted = [this] { return !model_.IsLeaving(); },
+      .changed =
+          [this](bool up) {
+            model_.serving() += up ? 1 : -1;
+            up ? metrics_->Up() : metrics_->Down();
+          },
+      .died = [this](const std::string& cause) { metrics_->Died(cause); },
       .tell = [](const std::string& text) { Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__, text); },
       .complain = [](const std::string& text) { Log(TRITONSERVER_LOG_ERROR, __FILE__, __LINE__, text); },
   };
@@ -77,19 +102,33 @@ void Instance::Execute(std::span<TRITONBACKEND_Request* const> requests) noexcep
   }
 }
 
-// False when the stub had died before it read the batch, which the next one can have: there is one, or
-// Await() throws.
+// False when the stub has died and the next one can have the batch: there is one, or AwaitStub() throws.
 bool Instance::TryExecute(Batch& batch) {
-  const auto stub = std::static_pointer_cast<StubGeneration>(healer_.Await());
+  const auto stub = AwaitStub(batch);
   try {
     Process(batch, *stub);
     return true;
-  } catch (const Unread&) {
+  } catch (const ForTheNext&) {
     for (Batch::Item& item : batch.items()) {
       item.left_out = item.answered || item.open || item.rescheduled;
     }
     return false;
   }
+}
+
+std::shared_ptr<StubGeneration> Instance::AwaitStub(const Batch& batch) {
+  auto stub = healer_.Current();
+  if (!stub) {
+    metrics_->Hold(batch.size());
+    try {
+      stub = healer_.Await();
+    } catch (...) {
+      metrics_->Hold(0);
+      throw;
+    }
+    metrics_->Hold(0);
+  }
+  return std::static_pointer_cast<StubGeneration>(stub);
 }
 
 void Instance::Process(Batch& batch, StubGeneration& stub) {
@@ -138,20 +177,18 @@ void Instance::Exchange(Batch& batch, StubGeneration& stub) {
   if (batch.times().compute_start == 0) {
     batch.times().compute_start = NowNs();
   }
+  const std::uint64_t asked_before = attachment.asked();
   std::optional<Attachment::Answer> answer;
   {
     Responders::WithStub with_stub(responders, batch, first_id);
-    answer = attachment.Exchange(ipc::MessageKind::kExecute, body_.bytes(), ipc::Deadline::Never());
+    answer = attachment.Exchange(ipc::MessageKind::kExecute, body_.bytes(), Limit(stub.execute_timeout()));
     if (answer) {
       with_stub.KeepOpen(gathered.sent, answer->reply);
     }
   }
   batch.times().compute_end = NowNs();
-  if (!answer && !attachment.HasReadLast()) {
-    throw Unread();
-  }
   if (!answer) {
-    throw NotHealthy(identity_.name, stub.Epitaph());
+    NoAnswer(batch, stub, asked_before);
   }
   batch.CountExecution(gathered.inferences);
   try {
@@ -165,6 +202,31 @@ void Instance::Exchange(Batch& batch, StubGeneration& stub) {
     throw;
   }
   attachment.Settle(leases, answer->reply.kept);
+}
+
+// What the stub has not read it has not executed either. What it has may have had effects that nobody here
+// sees; but for that, it may be executed once more if nothing of it went out.
+void Instance::NoAnswer(Batch& batch, StubGeneration& stub, std::uint64_t asked_before) {
+  Attachment& attachment = stub.attachment();
+  if (!attachment.gone()) {
+    attachment.EndStuck("execute() took longer than " + Seconds(stub.execute_timeout()) +
+                        " (EXECUTE_TIMEOUT_SECONDS)");
+  }
+  if (!attachment.HasReadLast()) {
+    throw ForTheNext();
+  }
+  const bool silent = std::ranges::none_of(
+      batch.items(), [](const Batch::Item& item) { return item.answered || item.open || item.responder; });
+  if (stub.may_replay() && !batch.replayed() && !attachment.condemned() && silent &&
+      attachment.asked() == asked_before) {
+    batch.SetReplayed();
+    Log(TRITONSERVER_LOG_WARN, __FILE__, __LINE__,
+        "the stub process of '" + identity_.name + "' has died over a batch of " +
+            std::to_string(batch.size()) +
+            " requests, which the next one executes once more (REPLAY_AFTER_CRASH)");
+    throw ForTheNext();
+  }
+  throw NotHealthy(identity_.name, stub.Epitaph());
 }
 
 void Instance::Answer(Batch& batch, std::span<const std::size_t> sent, const ipc::Reply& reply,

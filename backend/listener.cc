@@ -71,7 +71,10 @@ void Listener::WatchStub() {
   poller_.Add(stub_.process.pidfd(), [this] { process_ended_ = true; });
   poller_.Add(stub_.socket, [this] { ReadStubSocket(); });
   poller_.AddDoorbell(conversation_->channel().eventfd(), [this] { stub_.memory.Touch(); });
-  poller_.Add(stub_.memory.timerfd(), [this] { stub_.memory.Look(); });
+  poller_.Add(stub_.memory.timerfd(), [this] {
+    stub_.memory.Look();
+    LookForLeaving();
+  });
   poller_.Add(stop_.get(), [this] { stopped_ = true; });
   WatchOutput(StubOutput::kStdout);
   WatchOutput(StubOutput::kStderr);
@@ -106,6 +109,33 @@ void Listener::LookForCancelled() noexcept {
   if (now - looked_for_cancelled_ >= std::chrono::milliseconds(kLookForCancelledMs)) {
     looked_for_cancelled_ = now;
     conversation_->LookForCancelled();
+  }
+}
+
+// Core unloads a model only after its last answer, and tells nobody that it wants to. Once a second, while a
+// request is with the stub.
+void Listener::LookForLeaving() {
+  const std::size_t requests = conversation_->responders().InFlight();
+  if (requests == 0 || !options_.leaving) {
+    return;
+  }
+  stub_.memory.Touch();  // comes back in a second
+  if (!options_.leaving()) {
+    return;
+  }
+  const std::string limit = std::to_string(options_.leaving_timeout.count()) +
+                            " s (--backend-config=python,unload-timeout-seconds)";
+  if (!leaving_until_) {
+    leaving_until_ = ipc::Deadline::After(options_.leaving_timeout);
+    options_.complain("'" + stub_.output.label() + "' is to be unloaded and works on " +
+                      std::to_string(requests) + " requests: they are cancelled, and ended in " + limit);
+    conversation_->CancelAll();
+    for (const auto& [socket, child] : children_) {
+      child.conversation->CancelAll();
+    }
+  } else if (leaving_until_->Passed()) {
+    options_.end_stuck("its model is being unloaded, and " + std::to_string(requests) +
+                       " requests did not end within " + limit);
   }
 }
 
@@ -151,7 +181,7 @@ void Listener::NoteEnd() {
   ReadRest();
   ReadLastWords();
   if (!stub_.ending.exchange(true)) {
-    options_.complain("the stub process of '" + options_.label + "' (pid " +
+    options_.complain("the stub process of '" + stub_.output.label() + "' (pid " +
                       std::to_string(stub_.process.pid()) + ") " + stub_.process.DescribeEnd());
   }
   stub_.process.KillGroup();  // workers that the model has started
@@ -168,7 +198,7 @@ bool Listener::HandleEvents() {
       more |= child.conversation->HandleEvents(kEventsAtOnce) ||
               !child.conversation->channel().events().PrepareToSleep();
     } catch (const ipc::Error& error) {
-      options_.complain("a forked child of the stub process of '" + options_.label +
+      options_.complain("a forked child of the stub process of '" + stub_.output.label() +
                         "' is not listened to any more: " + error.message());
       Dismiss(socket);
     }
@@ -186,7 +216,10 @@ void Listener::ReadStubSocket() {
   } else if (closed) {
     const int pidfd = stub_.process.pidfd();
     ipc::WaitReadable(&pidfd, 1, ipc::Deadline::After(std::chrono::seconds(1)));
-    throw ipc::Error(ipc::Code::kUnavailable, "it closed its connection and " + stub_.process.DescribeEnd());
+    if (!stub_.process.Ended()) {
+      throw ipc::Error(ipc::Code::kUnavailable, "it closed its connection and is running");
+    }
+    process_ended_ = true;
   }
 }
 
@@ -195,7 +228,8 @@ void Listener::ReadChildSocket(int socket) {
   try {
     TakeMessage(socket, closed);
   } catch (const ipc::Error& error) {
-    options_.complain("a forked child of the stub process of '" + options_.label + "': " + error.message());
+    options_.complain("a forked child of the stub process of '" + stub_.output.label() +
+                      "': " + error.message());
   }
   if (closed) {
     Dismiss(socket);
@@ -210,7 +244,7 @@ void Listener::TakeMessage(int socket, bool& closed) {
   }
   const std::string_view text(reinterpret_cast<const char*>(received.bytes.data()), received.bytes.size());
   if (received.descriptors_lost) {
-    options_.complain("a forked child of the stub process of '" + options_.label +
+    options_.complain("a forked child of the stub process of '" + stub_.output.label() +
                       "' gets no channel: the server may not open more files (ulimit -n)");
   } else if (ipc::IsChild(text) && received.descriptors.size() == 1) {
     Admit(std::move(received.descriptors[0]));
@@ -239,7 +273,7 @@ void Listener::Admit(ipc::UniqueFd socket) {
   } catch (const ipc::Error& error) {
     ipc::SendFailure(fd, error.message());
     Dismiss(fd);
-    options_.complain("a forked child of the stub process of '" + options_.label +
+    options_.complain("a forked child of the stub process of '" + stub_.output.label() +
                       "' gets no channel: " + error.message());
   }
 }
@@ -286,12 +320,13 @@ void Listener::ReadLastWords() noexcept {
       TakeMessage(stub_.socket, closed);
     }
   } catch (const std::exception& error) {
-    options_.complain("the last message of the stub process of '" + options_.label + "': " + error.what());
+    options_.complain("the last message of the stub process of '" + stub_.output.label() +
+                      "': " + error.what());
   }
 }
 
 void Listener::KeepFailure(const std::string& failure) {
-  options_.complain("stub process of '" + options_.label + "': " + failure);
+  options_.complain("stub process of '" + stub_.output.label() + "': " + failure);
   const std::scoped_lock lock(failure_mutex_);
   failure_ = failure;
 }

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -17,6 +19,7 @@
 #include "backend/poller.h"
 #include "backend/stub_output.h"
 #include "backend/supervisor/stub_process.h"
+#include "ipc/deadline.h"
 #include "ipc/unique_fd.h"
 
 namespace tpb::backend {
@@ -26,10 +29,12 @@ class Listener {
   struct Options {
     Conversation::Options channel;  // of the channels of forked children
     std::string package_version;
-    std::string label;                                 // of the model or instance, for messages
     std::function<void(const std::string&)> complain;  // gets sentences for the log
     std::function<void(const std::string&)> condemn;   // the stub broke the protocol
     std::function<void()> gone;                        // the stub has ended
+    std::function<bool()> leaving;                     // whether core waits for its last answer; may be empty
+    std::chrono::seconds leaving_timeout{120};         // then it is ended
+    std::function<void(const std::string&)> end_stuck;
   };
 
   // What is listened to; outlives the listener.
@@ -69,6 +74,7 @@ class Listener {
   void WatchOutput(StubOutput::Stream stream);
   [[nodiscard]] int Patience() const;
   void LookForCancelled() noexcept;
+  void LookForLeaving();
   void ReadRest();
   void Salvage() noexcept;
   void NoteEnd();
@@ -91,6 +97,7 @@ class Listener {
   const ipc::UniqueFd stop_;       // an eventfd
   std::map<int, Child> children_;  // by socket
   ipc::Deadline::Clock::time_point looked_for_cancelled_;
+  std::optional<ipc::Deadline> leaving_until_;
   bool process_ended_ = false;
   bool stopped_ = false;
 

@@ -87,7 +87,7 @@ void MemoryWatch::GiveBack() {
   }
 }
 
-MemoryNumbers MemoryWatch::Numbers() const {
+ChannelNumbers MemoryWatch::Numbers() const {
   const auto inputs = conversation_.arena().usage();
   const auto outputs = conversation_.channel().StubUsage();
   return {.inputs_used = inputs.used,
@@ -95,7 +95,8 @@ MemoryNumbers MemoryWatch::Numbers() const {
           .outputs_used = outputs.used,
           .outputs_pool = outputs.pool,
           .kept_inputs = conversation_.leases().kept_bytes(),
-          .resident = conversation_.arena().ResidentBytes()};
+          .resident = conversation_.arena().ResidentBytes(),
+          .requests = conversation_.responders().InFlight()};
 }
 
 // The stub takes what it needs, up to its own limit, and tells afterwards.
@@ -107,13 +108,22 @@ void MemoryWatch::ChargeOutputs(std::uint64_t pool) noexcept {
   }
 }
 
-void MemoryWatch::Show(const MemoryNumbers& numbers) {
+void MemoryWatch::Show(const ChannelNumbers& numbers) {
   ChargeOutputs(numbers.outputs_pool);
   const std::scoped_lock lock(mutex_);
   ReportPool("inputs", inputs_pool_, numbers.inputs_pool);
   ReportPool("outputs", outputs_pool_, numbers.outputs_pool);
-  if (gauges_) {
-    gauges_->Show(numbers);
+  const std::uint64_t resident = std::exchange(resident_, numbers.resident);
+  if (!metrics_) {
+    return;
+  }
+  metrics_->Show(numbers);
+  if (numbers.resident < resident) {
+    of_instance_->GaveBack(resident - numbers.resident);
+  }
+  const std::uint64_t dropped = conversation_.dropped();
+  if (dropped != dropped_) {
+    of_instance_->Dropped(dropped - std::exchange(dropped_, dropped));
   }
 }
 
@@ -126,12 +136,14 @@ void MemoryWatch::ReportPool(const char* what, std::uint64_t& known, std::uint64
   }
 }
 
-void MemoryWatch::ShowTo(std::unique_ptr<MemoryGauges> gauges, std::string label) {
+void MemoryWatch::ShowTo(std::unique_ptr<ChannelMetrics> metrics,
+                         std::shared_ptr<InstanceMetrics> of_instance) {
   {
     const std::scoped_lock lock(mutex_);
-    gauges_ = std::move(gauges);
-    gauges_->Show(Numbers());
-    label_ = std::move(label);
+    metrics_ = std::move(metrics);
+    metrics_->Show(Numbers());
+    of_instance_ = std::move(of_instance);
+    label_ = of_instance_->labels().instance;
   }
   Touch();
 }

@@ -1,5 +1,5 @@
 // Looks after the memory of one channel: shows what it takes, and gives it back to the kernel after a quiet
-// time.
+// time. What else is counted there is shown on the way.
 #pragma once
 
 #include <atomic>
@@ -9,7 +9,8 @@
 #include <mutex>
 #include <string>
 
-#include "backend/memory_gauges.h"
+#include "backend/channel_metrics.h"
+#include "backend/instance_metrics.h"
 #include "ipc/budget.h"
 #include "ipc/unique_fd.h"
 
@@ -38,18 +39,18 @@ class MemoryWatch {
   // Service thread.
   void Look() noexcept;
 
-  // From now on the instance `label` has the channel, and `gauges` show what it takes. Any thread.
-  void ShowTo(std::unique_ptr<MemoryGauges> gauges, std::string label);
+  // From now on an instance has the channel, and its metrics show what it takes. Any thread.
+  void ShowTo(std::unique_ptr<ChannelMetrics> metrics, std::shared_ptr<InstanceMetrics> of_instance);
 
  private:
   using Clock = std::chrono::steady_clock;
 
   void Arm() noexcept;
-  void Show(const MemoryNumbers& numbers);
+  void Show(const ChannelNumbers& numbers);
   void ChargeOutputs(std::uint64_t pool) noexcept;
   void ReportPool(const char* what, std::uint64_t& known, std::uint64_t pool);
   void GiveBack();
-  [[nodiscard]] MemoryNumbers Numbers() const;
+  [[nodiscard]] ChannelNumbers Numbers() const;
 
   Conversation& conversation_;
   const std::chrono::seconds release_after_;
@@ -65,8 +66,12 @@ class MemoryWatch {
   std::uint64_t outputs_charged_ = 0;
 
   std::mutex mutex_;
-  std::unique_ptr<MemoryGauges> gauges_;  // under mutex_, like the next
+  std::unique_ptr<ChannelMetrics>
+      metrics_;  // under mutex_, like the next ones; null before an instance has it
+  std::shared_ptr<InstanceMetrics> of_instance_;
   std::string label_;
+  std::uint64_t resident_ = 0;
+  std::uint64_t dropped_ = 0;
 };
 
 }  // namespace tpb::backend

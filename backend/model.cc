@@ -79,6 +79,7 @@ Model::Model(Backend& backend, TRITONBACKEND_Model* model)
       version_(Version(model)),
       repository_(Repository(model)),
       file_(File(backend, repository_, version_)),
+      serial_(backend.NextSerial()),
       interpreter_(WantsLauncher(Config()) ? backend.launcher_interpreter() : backend.interpreter()) {
   if (!WantsLauncher(Config())) {
     Log(TRITONSERVER_LOG_INFO, __FILE__, __LINE__,
@@ -139,13 +140,18 @@ std::unique_ptr<Attachment> Model::Spawn(const LaunchPlan& plan, const std::stri
            },
        .gateway = std::make_shared<bls::Gateway>(server_, backend_.waits()),
        .model_control = &backend_.model_control(),
-       .interrupt = interrupt});
+       .interrupt = interrupt,
+       .leaving = [this] { return IsLeaving(); },
+       .leaving_timeout = options.unload_timeout});
 }
 
-std::unique_ptr<MemoryGauges> Model::NewMemoryGauges(const std::string& instance) const {
-  return std::make_unique<MemoryGauges>(
-      backend_.memory_gauge_families(),
-      InstanceLabels{.model = name_, .version = version_, .instance = instance});
+std::shared_ptr<InstanceMetrics> Model::NewInstanceMetrics(const std::string& instance) const {
+  return std::make_shared<InstanceMetrics>(
+      backend_.metrics().instance, InstanceLabels{.model = name_, .version = version_, .instance = instance});
+}
+
+std::unique_ptr<ChannelMetrics> Model::NewChannelMetrics(const InstanceLabels& labels) const {
+  return std::make_unique<ChannelMetrics>(backend_.metrics().channel, labels);
 }
 
 ipc::Load Model::LoadMessage(const std::string& config) const {
@@ -160,15 +166,41 @@ ipc::Load Model::LoadMessage(const std::string& config) const {
 }
 
 std::optional<bool> Model::IsDecoupled() const noexcept {
-  const auto& api = triton::Api();
   std::uint32_t flags = 0;
-  TRITONSERVER_Error* error = api.TRITONSERVER_ServerModelTransactionProperties(
-      server_, name_.c_str(), std::strtoll(version_.c_str(), nullptr, 10), &flags, nullptr);
-  if (error != nullptr) {
-    api.TRITONSERVER_ErrorDelete(error);
+  if (AskTransactions(&flags)) {
     return std::nullopt;
   }
+  was_served_ = true;
   return (flags & TRITONSERVER_TXN_DECOUPLED) != 0;
+}
+
+// What is wrong, but for a model that is not served any more, is no reason to end it: with namespaces, say,
+// the name alone may not be enough.
+bool Model::IsLeaving() const noexcept {
+  if (backend_.IsOutdated(Place(), serial_)) {
+    return true;
+  }
+  std::uint32_t flags = 0;
+  const auto refused = AskTransactions(&flags);
+  if (!refused) {
+    was_served_ = true;
+    return false;
+  }
+  return was_served_ &&
+         (refused == TRITONSERVER_ERROR_UNAVAILABLE || refused == TRITONSERVER_ERROR_NOT_FOUND);
+}
+
+// The code of the error, or nothing if there was none.
+std::optional<TRITONSERVER_Error_Code> Model::AskTransactions(std::uint32_t* flags) const noexcept {
+  const auto& api = triton::Api();
+  TRITONSERVER_Error* error = api.TRITONSERVER_ServerModelTransactionProperties(
+      server_, name_.c_str(), std::strtoll(version_.c_str(), nullptr, 10), flags, nullptr);
+  if (error == nullptr) {
+    return std::nullopt;
+  }
+  const TRITONSERVER_Error_Code code = api.TRITONSERVER_ErrorCode(error);
+  api.TRITONSERVER_ErrorDelete(error);
+  return code;
 }
 
 std::string Model::Config() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -33,11 +34,18 @@ class Model {
   // What the stub has to know of this model; the views are valid as long as the model and `config`.
   [[nodiscard]] ipc::Load LoadMessage(const std::string& config) const;
 
-  // What the metrics page shows of the memory of instance `name`.
-  [[nodiscard]] std::unique_ptr<MemoryGauges> NewMemoryGauges(const std::string& instance) const;
+  // What the metrics page shows of an instance, and of the channel of one of its stubs.
+  [[nodiscard]] std::shared_ptr<InstanceMetrics> NewInstanceMetrics(const std::string& instance) const;
+  [[nodiscard]] std::unique_ptr<ChannelMetrics> NewChannelMetrics(const InstanceLabels& labels) const;
 
   // Whether the model answers requests with any number of responses; nothing before core serves it.
   [[nodiscard]] std::optional<bool> IsDecoupled() const noexcept;
+
+  // Whether core served this model and does not any more: it waits for the last answer, to unload it.
+  [[nodiscard]] bool IsLeaving() const noexcept;
+
+  // An instance of it is up: what was loaded before from the same place is about to leave.
+  void NoteLoaded() { backend_.SetNewest(Place(), serial_); }
 
   // The configuration as core has it now, as JSON.
   [[nodiscard]] std::string Config() const;
@@ -55,6 +63,8 @@ class Model {
   [[nodiscard]] LaunchPlan Plan(std::string config, const Placement& placement) const;
   std::unique_ptr<Attachment> Spawn(const LaunchPlan& plan, const std::string& label, int interrupt);
   void AutoComplete();
+  std::optional<TRITONSERVER_Error_Code> AskTransactions(std::uint32_t* flags) const noexcept;
+  [[nodiscard]] std::string Place() const { return repository_ + "/" + version_; }
 
   Backend& backend_;  // outlives its models
   TRITONBACKEND_Model* const model_;
@@ -63,7 +73,9 @@ class Model {
   std::string version_;
   std::string repository_;
   std::string file_;
+  const std::uint64_t serial_;
   Interpreter interpreter_;
+  mutable std::atomic<bool> was_served_{false};
   std::atomic<int> serving_{0};
 
   std::mutex prestarted_mutex_;

@@ -114,7 +114,7 @@ void Responders::Watch(std::uint64_t id, std::uint64_t word) {
   // A word that is used again: the request that it stood for has ended in the stub.
   std::erase_if(watched_, [word](const auto& entry) { return entry.second.word == word; });
   auto responder = Find(id);
-  const bool cancelled = responder && responder->IsCancelled();
+  const bool cancelled = responder && (cancelled_ || responder->IsCancelled());
   ipc::TellCancellation(cancellations_[word], id, cancelled);
   if (responder && !cancelled) {
     watched_.insert_or_assign(id, Watched{.responder = std::move(responder), .word = word});
@@ -139,13 +139,25 @@ void Responders::LookForCancelled() noexcept {
     if (watched.responder->closed()) {
       return true;
     }
-    if (!watched.responder->IsCancelled()) {
+    if (!cancelled_ && !watched.responder->IsCancelled()) {
       return false;
     }
     ipc::TellCancellation(cancellations_[watched.word], id, true);
     return true;
   });
 }
+
+std::size_t Responders::InFlight() const noexcept {
+  const std::scoped_lock lock(mutex_);
+  std::size_t waiting = open_.size();
+  if (batch_ != nullptr) {
+    waiting += static_cast<std::size_t>(std::ranges::count_if(
+        batch_->items(), [](const Batch::Item& item) { return !item.responder && !item.answered; }));
+  }
+  return waiting;
+}
+
+void Responders::CancelAll() noexcept { cancelled_ = true; }
 
 void Responders::FailAll() noexcept {
   std::map<std::uint64_t, std::shared_ptr<Responder>> open;

@@ -1,6 +1,8 @@
 // The requests of one stub that its response senders may answer, by the ids that messages name them by.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -70,6 +72,12 @@ class Responders {
 
   // --- Any thread ---
 
+  // Requests that have not got their last response.
+  [[nodiscard]] std::size_t InFlight() const noexcept;
+
+  // From here on the stub sees all of its requests as cancelled.
+  void CancelAll() noexcept;
+
   // The stub is gone: whoever still waits for a response gets an error, and so does who comes later.
   void FailAll() noexcept;
 
@@ -94,12 +102,13 @@ class Responders {
   std::uint64_t next_ = 1;                    // of the thread that executes
   std::map<std::uint64_t, Watched> watched_;  // of the service thread
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::shared_ptr<const ResponderFacts> facts_;
   Batch* batch_ = nullptr;  // with the stub
   std::uint64_t first_ = 0;
   std::map<std::uint64_t, std::shared_ptr<Responder>> open_;  // shared with items, and with who is using one
   bool failed_ = false;
+  std::atomic<bool> cancelled_{false};
 };
 
 }  // namespace tpb::backend

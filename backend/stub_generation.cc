@@ -6,12 +6,14 @@
 
 namespace tpb::backend {
 
-StubGeneration::StubGeneration(Model& model, const InstanceIdentity& identity, int interrupt,
+StubGeneration::StubGeneration(Model& model, const InstanceIdentity& identity,
+                               std::shared_ptr<InstanceMetrics> metrics, int interrupt,
                                std::function<void()> on_gone)
     : model_(model),
       identity_(identity),
       facts_{.name = identity.name},
-      attachment_(model.Attach(identity.name, identity.placement, interrupt)) {
+      attachment_(model.Attach(identity.name, identity.placement, interrupt)),
+      metrics_(std::move(metrics)) {
   attachment_->OnGone(std::move(on_gone));
 }
 
@@ -39,9 +41,11 @@ void StubGeneration::Initialize() {
   decoupled_ = (answer->reply.flags & ipc::kReplyDecoupled) != 0;
   state_outputs_ = StateOutputs(answer->reply.state_outputs);
   has_ready_check_ = (answer->reply.flags & ipc::kReplyHasReadyCheck) != 0;
+  execute_timeout_ = std::chrono::milliseconds(answer->reply.execute_timeout_ms);
+  may_replay_ = (answer->reply.flags & ipc::kReplyMayReplay) != 0;
   attachment_->Settle();
   attachment_->SetModel(model_.name());
-  attachment_->memory_watch().ShowTo(model_.NewMemoryGauges(identity_.name), identity_.name);
+  attachment_->memory_watch().ShowTo(model_.NewChannelMetrics(metrics_->labels()), metrics_);
 }
 
 // Whether the model is decoupled is as core says; before core serves it, while warm-up requests run, as the

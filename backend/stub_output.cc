@@ -138,6 +138,11 @@ void StubOutput::SetLabel(const std::string& label) {
   label_ = label;
 }
 
+std::string StubOutput::label() const {
+  const std::scoped_lock lock(mutex_);
+  return label_;
+}
+
 // With the mutex held, by the lines.
 void StubOutput::Log(Stream stream, std::string_view line) {
   // Python prints warnings and tracebacks to stderr: they stay where an operator has turned INFO off.

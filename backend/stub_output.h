@@ -52,6 +52,7 @@ class StubOutput {
 
   // The process now works for this instance: what it has printed until now still goes by the old name.
   void SetLabel(const std::string& label);
+  [[nodiscard]] std::string label() const;
 
  private:
   using Clock = std::chrono::steady_clock;

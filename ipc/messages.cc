@@ -223,7 +223,7 @@ void Encode(const Reply& message, Writer& writer) {
                          .max_batch_size = message.max_batch_size,
                          .flags = message.flags,
                          .state_count = Count(message.state_outputs.size()),
-                         .reserved = 0});
+                         .execute_timeout_ms = message.execute_timeout_ms});
   writer.PutString(message.text);
   for (const auto lease : message.kept) {
     writer.Put(lease);
@@ -244,6 +244,7 @@ Reply DecodeReply(std::span<const std::byte> bytes) {
   message.code = CodeFromWire(record.code);
   message.max_batch_size = record.max_batch_size;
   message.flags = record.flags;
+  message.execute_timeout_ms = record.execute_timeout_ms;
   message.text = reader.GetString();
   for (std::uint32_t i = CheckCount(record.kept_count, "kept leases"); i > 0; --i) {
     message.kept.push_back(reader.Get<std::uint64_t>());

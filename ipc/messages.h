@@ -84,9 +84,10 @@ struct Reply {
   bool failed = false;
   Code code = Code::kInternal;
   std::string_view text;
-  std::uint32_t max_batch_size = 0;  // to kInitialize: of the model's configuration
-  std::uint32_t flags = 0;           // to kInitialize: ReplyFlag
-  std::vector<std::uint64_t> kept;   // leases of this exchange that the stub goes on holding
+  std::uint32_t max_batch_size = 0;      // to kInitialize: of the model's configuration
+  std::uint32_t flags = 0;               // to kInitialize: ReplyFlag
+  std::uint32_t execute_timeout_ms = 0;  // to kInitialize: how long one execute may take; 0: for ever
+  std::vector<std::uint64_t> kept;       // leases of this exchange that the stub goes on holding
   std::vector<Response> responses;
   std::vector<std::string_view> state_outputs;  // to kInitialize: which outputs are a sequence's state
 };

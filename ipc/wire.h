@@ -8,7 +8,7 @@
 
 namespace tpb::ipc {
 
-inline constexpr std::uint32_t kWireVersion = 3;
+inline constexpr std::uint32_t kWireVersion = 4;
 
 // Payloads of tensors, and blocks in general, start at multiples of this.
 inline constexpr std::uint64_t kAlignment = 64;
@@ -265,6 +265,7 @@ static_assert(sizeof(ParameterRecord) == 16 && std::is_trivially_copyable_v<Para
 enum ReplyFlag : std::uint32_t {
   kReplyDecoupled = 1,      // the model's transaction policy
   kReplyHasReadyCheck = 2,  // the model defines is_ready()
+  kReplyMayReplay = 4,      // a batch whose process dies may be executed once more
 };
 
 enum class ResponseKind : std::uint32_t {
@@ -287,11 +288,11 @@ struct ReplyRecord {
   std::uint32_t failed;  // 1: the whole exchange failed, with `code` and the text that follows
   std::uint32_t code;
   std::uint32_t response_count;
-  std::uint32_t kept_count;      // leases that outlive this exchange
-  std::uint32_t max_batch_size;  // to kInitialize: of the model's configuration; else 0
-  std::uint32_t flags;           // to kInitialize: ReplyFlag; else 0
-  std::uint32_t state_count;     // to kInitialize: names of outputs that are states; else 0
-  std::uint32_t reserved;        // 0
+  std::uint32_t kept_count;          // leases that outlive this exchange
+  std::uint32_t max_batch_size;      // to kInitialize: of the model's configuration; else 0
+  std::uint32_t flags;               // to kInitialize: ReplyFlag; else 0
+  std::uint32_t state_count;         // to kInitialize: names of outputs that are states; else 0
+  std::uint32_t execute_timeout_ms;  // to kInitialize: how long one execute may take; 0: for ever
 };
 static_assert(sizeof(ReplyRecord) == 32 && std::is_trivially_copyable_v<ReplyRecord>);
 

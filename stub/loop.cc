@@ -131,6 +131,8 @@ void Loop::Load(const ipc::Slot& work, std::span<const std::byte> body) {
     reply.text = answer;
     reply.max_batch_size = facts_->max_batch_size;
     reply.flags = facts_->decoupled ? ipc::kReplyDecoupled : 0U;
+    reply.flags |= facts_->may_replay ? ipc::kReplyMayReplay : 0U;
+    reply.execute_timeout_ms = facts_->execute_timeout_ms;
     reply.state_outputs.assign(facts_->state_outputs.begin(), facts_->state_outputs.end());
     reply.flags |= has_ready_check ? ipc::kReplyHasReadyCheck : 0U;
   }

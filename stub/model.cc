@@ -80,6 +80,8 @@ ModelFacts Model::Initialize(const ipc::Load& load) {
   return {.instance_name = std::string(load.instance_name),
           .max_batch_size = settings.attr("max_batch_size").cast<std::uint32_t>(),
           .decoupled = decoupled_,
+          .may_replay = settings.attr("replay_after_crash").cast<bool>(),
+          .execute_timeout_ms = settings.attr("execute_timeout_ms").cast<std::uint32_t>(),
           .state_outputs = settings.attr("state_outputs").cast<std::vector<std::string>>()};
 }
 

@@ -19,6 +19,7 @@ from ._core import Logger
 from ._describe import LoadError, describe_exception
 from ._lookup import using_decoupled_model_transaction_policy
 from ._model_config import ModelConfig
+from ._model_parameters import ENVIRONMENT, FORCE_CPU, read_supervision
 from ._readiness import ready_check
 from ._slow_start import begin_phase, end_phase, note_phases, report_start
 
@@ -65,6 +66,8 @@ class ModelSettings(NamedTuple):
     force_cpu_only_input_tensors: bool
     state_outputs: tuple[str, ...] = ()
     """The outputs that core keeps as the state of a sequence."""
+    execute_timeout_ms: int = 0
+    replay_after_crash: bool = False
 
 
 @dataclass
@@ -93,7 +96,7 @@ def model_file(default: str, model_dir: str, config_json: str) -> str:
         LoadError: the configuration names another environment than this process was started in.
     """
     config: dict[str, Any] = json.loads(config_json)
-    environment = config.get("parameters", {}).get("EXECUTION_ENV_PATH", {}).get("string_value", "")
+    environment = config.get("parameters", {}).get(ENVIRONMENT, {}).get("string_value", "")
     if environment != _launch.environment:
         raise LoadError(
             f"the configuration of model '{config.get('name', '')}' has EXECUTION_ENV_PATH '{environment}', "
@@ -194,15 +197,17 @@ def read_settings(config_json: str) -> ModelSettings:
 
     Raises:
         UnsupportedSetting: FORCE_CPU_ONLY_INPUT_TENSORS is neither `yes` nor `no`.
+        LoadError: another parameter of the backend has a value that it cannot have.
     """
     config: dict[str, Any] = json.loads(config_json)
-    parameter: dict[str, Any] = config.get("parameters", {}).get("FORCE_CPU_ONLY_INPUT_TENSORS", {})
+    parameter: dict[str, Any] = config.get("parameters", {}).get(FORCE_CPU, {})
     force_cpu = parameter.get("string_value", "yes")
     if force_cpu not in _FORCE_CPU_TEXTS:
         # The lone quote is what clients of this backend have always seen, and match on.
         raise UnsupportedSetting(f"Incorrect value for FORCE_CPU_ONLY_INPUT_TENSORS: {force_cpu}'")
     if parameter:
         Logger.log_info(_FORCE_CPU_TEXTS[force_cpu])
+    supervision = read_supervision(config)
     return ModelSettings(
         max_batch_size=int(config.get("max_batch_size", 0)),
         decoupled=bool(using_decoupled_model_transaction_policy(config)),
@@ -210,6 +215,8 @@ def read_settings(config_json: str) -> ModelSettings:
         state_outputs=tuple(
             str(state["output_name"]) for state in config.get("sequence_batching", {}).get("state", [])
         ),
+        execute_timeout_ms=supervision.execute_timeout_ms,
+        replay_after_crash=supervision.replay_after_crash,
     )
 
 

@@ -1,6 +1,7 @@
 // The way from a model into core: submits requests to other models of the same server.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -38,6 +39,10 @@ class Gateway {
   void BeginWait(const std::string& model) const;
   void EndWait() const noexcept { waits_->Leave(this); }
 
+  // What the stub has asked of the server, calls and control, ever; any thread.
+  void CountAsked() noexcept { asked_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t asked() const noexcept { return asked_.load(std::memory_order_relaxed); }
+
   // Calls that core works on; any thread.
   void Enter() noexcept;
   void Leave() noexcept;
@@ -47,6 +52,7 @@ class Gateway {
   TRITONSERVER_Server* const server_;
   TRITONSERVER_ResponseAllocator* const allocator_;
   const std::shared_ptr<Waits> waits_;  // shared by all stubs
+  std::atomic<std::uint64_t> asked_{0};
   std::mutex mutex_;
   std::condition_variable none_left_;
   std::uint64_t calls_ = 0;  // under mutex_

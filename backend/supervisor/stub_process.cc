@@ -48,6 +48,13 @@ void StubProcess::KillGroup() const noexcept {
   }
 }
 
+void StubProcess::Abort() const noexcept {
+  siginfo_t info;
+  if (!reaped_ && Look(pid_, info) >= 0) {
+    ::kill(pid_, SIGABRT);
+  }
+}
+
 void StubProcess::End(ipc::Deadline deadline) noexcept {
   if (reaped_) {
     return;
@@ -66,6 +73,14 @@ void StubProcess::End(ipc::Deadline deadline) noexcept {
     result = ::waitpid(pid_, nullptr, 0);
   } while (result < 0 && errno == EINTR);
   reaped_ = true;
+}
+
+std::string StubProcess::CauseOfEnd() const {
+  siginfo_t info;
+  if (reaped_ || Look(pid_, info) != 1) {
+    return "unknown";
+  }
+  return (info.si_code == CLD_EXITED ? "exit " : "signal ") + std::to_string(info.si_status);
 }
 
 std::string StubProcess::DescribeEnd() const {

@@ -34,9 +34,16 @@ class StubProcess {
   // begun.
   void KillGroup() const noexcept;
 
+  // SIGABRT to the process alone: ours prints the stacks of its threads before it ends, whatever it is busy
+  // with. From any thread, as above.
+  void Abort() const noexcept;
+
   // Waits for the process to end by itself until the deadline, then kills its group, and reaps it. Not twice
   // at once.
   void End(ipc::Deadline deadline) noexcept;
+
+  // The same for counting: "exit 1", "signal 9", "unknown".
+  [[nodiscard]] std::string CauseOfEnd() const;
 
   // "exited with status 1", "was killed by signal 9 (Killed)", ...: valid once Ended().
   [[nodiscard]] std::string DescribeEnd() const;

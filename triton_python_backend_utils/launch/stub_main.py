@@ -10,6 +10,7 @@ folder in front of the model's own imports, and hands over to the message loop i
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.machinery
 import importlib.util
 import os
@@ -17,6 +18,7 @@ import re
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,7 @@ def main() -> int:
     end_with_server(model, server_pid)
     own_descriptors({fd, *facts.get("keep_open", ())})
     line_buffer_output()
+    tell_stacks()
     volunteer_for_oom_kill()
     path_is_safe = not forget_script_folder()
 
@@ -118,6 +121,16 @@ def line_buffer_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def tell_stacks() -> None:
+    """Have a crash print the stacks of all threads, which go to the server's log.
+
+    The server sends SIGABRT for that to a process that is stuck: it needs no interpreter lock.
+    """
+    # Where stderr is closed there is nobody to tell.
+    with suppress(AttributeError, OSError, RuntimeError, ValueError):
+        faulthandler.enable()
 
 
 def volunteer_for_oom_kill() -> None:

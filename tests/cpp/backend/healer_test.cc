@@ -32,6 +32,7 @@ struct FakeStub final : Generation {
   [[nodiscard]] bool gone() const noexcept override { return dead; }
   void Condemn(const std::string& /*why*/) noexcept override { dead = true; }
   [[nodiscard]] std::string Epitaph() const override { return "It was eaten."; }
+  [[nodiscard]] std::string Cause() const override { return "hunger"; }
 
   std::atomic<bool> dead{false};
   std::function<void()> initialize;
@@ -45,7 +46,9 @@ struct Ward {
         "m_0", policy,
         Healer::Callbacks{.spawn = [this](int interrupt) { return Spawn(interrupt); },
                           .sibling_serves = [this] { return sibling.load(); },
+                          .wanted = [this] { return wanted.load(); },
                           .changed = [this](bool up) { serving += up ? 1 : -1; },
+                          .died = [this](const std::string& cause) { causes.push_back(cause); },
                           .tell = [](const std::string&) {},
                           .complain = [this](const std::string& text) { last_complaint = text; }});
     current = std::make_shared<FakeStub>();
@@ -74,7 +77,9 @@ struct Ward {
   std::atomic<int> spawned{0};
   std::atomic<int> serving{0};
   std::atomic<bool> sibling{false};
-  std::string last_complaint;  // read once the healer has stopped
+  std::atomic<bool> wanted{true};
+  std::vector<std::string> causes;  // read once the healer has stopped, like the next
+  std::string last_complaint;       // read once the healer has stopped
   std::shared_ptr<FakeStub> current;
   std::unique_ptr<Healer> healer;
 };
@@ -155,6 +160,24 @@ TEST(Healer, AStubThatDoesNotComeUpCountsAsADeath) {
   const std::string text = CHECK_THROWS(Error, ward.healer->Await());
   CHECK(text.find("It did not come up: no weights") != std::string::npos);
   CHECK_EQ(ward.spawned.load(), 2);
+}
+
+TEST(Healer, EachDeathIsCountedByItsCause) {
+  Ward ward({.max_deaths = 3, .hold = 10s, .open = 10min});
+  ward.initialize = [] { throw Error(tpb::ipc::Code::kInternal, "no weights"); };
+  ward.Kill();
+  CHECK_THROWS(Error, ward.healer->Await());
+  ward.healer->Stop();
+  CHECK(ward.causes == std::vector<std::string>({"hunger", "start", "start"}));
+}
+
+TEST(Healer, WhatCoreIsAboutToUnloadIsNotReplaced) {
+  Ward ward({.hold = 10min});
+  ward.wanted = false;
+  ward.Kill();
+  const std::string text = CHECK_THROWS(Error, ward.healer->Await());
+  CHECK(text.ends_with("The model is being unloaded."));
+  CHECK_EQ(ward.spawned.load(), 0);
 }
 
 TEST(Healer, AStopEndsTheOneThatIsBeingStarted) {

@@ -121,13 +121,13 @@ TEST(Handshake, OtherVersionsAreNamedOnBothSides) {
   const Sockets sockets;
   ipc::SendStubHello(sockets.stub.get(), {.package = "0.9", .python = "3.11.7"});
   CHECK_EQ(CHECK_THROWS(ipc::Error, ReceiveStubHello(sockets.server.get(), "1.2.3")),
-           "the stub process has triton-python-backend 0.9 (wire version 3), expected 1.2.3 (wire version "
-           "3): install "
+           "the stub process has triton-python-backend 0.9 (wire version 4), expected 1.2.3 (wire version "
+           "4): install "
            "the same version on both sides");
 
   ipc::SendServerHello(sockets.server.get(), "1.2.3", {}, STDERR_FILENO, STDERR_FILENO, -1);
   CHECK_EQ(CHECK_THROWS(ipc::Error, ReceiveServerHello(sockets.stub.get(), "0.9")),
-           "the server has triton-python-backend 1.2.3 (wire version 3), expected 0.9 (wire version 3): "
+           "the server has triton-python-backend 1.2.3 (wire version 4), expected 0.9 (wire version 4): "
            "install the same "
            "version on both sides");
 }
@@ -144,8 +144,8 @@ TEST(Handshake, AnotherWireVersionIsRefusedThoughThePackageIsTheSame) {
   const std::string at_server = CHECK_THROWS(ipc::Error, ReceiveStubHello(sockets.server.get(), "1.2.3"));
   const std::string at_stub = CHECK_THROWS(ipc::Error, ReceiveServerHello(sockets.stub.get(), "1.2.3"));
 
-  CHECK(at_server.find("1.2.3 (wire version 4), expected 1.2.3 (wire version 3)") != std::string::npos);
-  CHECK(at_stub.find("1.2.3 (wire version 4), expected 1.2.3 (wire version 3)") != std::string::npos);
+  CHECK(at_server.find("1.2.3 (wire version 5), expected 1.2.3 (wire version 4)") != std::string::npos);
+  CHECK(at_stub.find("1.2.3 (wire version 5), expected 1.2.3 (wire version 4)") != std::string::npos);
 }
 
 TEST(Handshake, AVersionWithoutAnEndIsReadNoFurtherThanItsField) {

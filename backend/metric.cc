@@ -1,4 +1,4 @@
-#include "backend/gauge.h"
+#include "backend/metric.h"
 
 #include <memory>
 #include <vector>
@@ -28,20 +28,20 @@ struct DeleteParameter {
 
 }  // namespace
 
-GaugeFamily::GaugeFamily(const char* name, const char* help) {
-  if (!Done(triton::Api().TRITONSERVER_MetricFamilyNew(&family_, TRITONSERVER_METRIC_KIND_GAUGE, name, help),
+MetricFamily::MetricFamily(TRITONSERVER_MetricKind kind, const char* name, const char* help) {
+  if (!Done(triton::Api().TRITONSERVER_MetricFamilyNew(&family_, kind, name, help),
             "Unable to create a metric family")) {
     family_ = nullptr;
   }
 }
 
-GaugeFamily::~GaugeFamily() {
+MetricFamily::~MetricFamily() {
   if (family_ != nullptr) {
     Done(triton::Api().TRITONSERVER_MetricFamilyDelete(family_), "Unable to delete a metric family");
   }
 }
 
-Gauge::Gauge(const GaugeFamily& family, std::span<const Label> labels) {
+Metric::Metric(const MetricFamily& family, std::span<const Label> labels) {
   if (family.family_ == nullptr) {
     return;
   }
@@ -59,16 +59,21 @@ Gauge::Gauge(const GaugeFamily& family, std::span<const Label> labels) {
   }
 }
 
-Gauge::~Gauge() {
+Metric::~Metric() {
   if (metric_ != nullptr) {
-    Show(0);
     Done(triton::Api().TRITONSERVER_MetricDelete(metric_), "Unable to delete a metric");
   }
 }
 
+void Metric::Increment(double by) noexcept {
+  if (metric_ != nullptr) {
+    Done(triton::Api().TRITONSERVER_MetricIncrement(metric_, by), "Unable to change a metric");
+  }
+}
+
 void Gauge::Show(double value) noexcept {
-  if (metric_ != nullptr && value != shown_) {
-    Done(triton::Api().TRITONSERVER_MetricIncrement(metric_, value - shown_), "Unable to set a metric");
+  if (value != shown_) {
+    Increment(value - shown_);
     shown_ = value;
   }
 }
