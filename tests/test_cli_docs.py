@@ -92,8 +92,9 @@ def fitted(line: str, place: Path, ports: Ports) -> str:
     if "--model-repository" in line:
         addresses = [f"--{name}-address=127.0.0.1" for name in ports.of]
         return f"{line} {shlex.join([*addresses, *ports.options()[1:]])}"
+    options = [one for one in ports.options() if "--local" not in line or not one.startswith("--host")]
     before, dashes, after = line.partition(" -- ")
-    return f"{before} {shlex.join(ports.options())}{dashes}{after}"
+    return f"{before} {shlex.join(options)}{dashes}{after}"
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,22 @@ def test_host_and_ports_become_the_options_of_each_service(repository: Path, tmp
         assert f"--{name}-port={port}" in argv
 
 
+def test_local_is_this_machine_alone(repository: Path, tmp_path: Path) -> None:
+    server = stand_in_server(tmp_path, RECORDER)
+    ports = [f"--{name}-port={port}" for name, port in Ports().of.items()]
+
+    run("serve", "--local", str(repository), *ports, "--server", str(server), RECORD=str(tmp_path))
+
+    argv = (tmp_path / "cmdline").read_text().split("\0")
+    assert {f"--{name}-address=127.0.0.1" for name in ("http", "grpc", "metrics")} <= set(argv)
+
+
+def test_local_and_another_address_do_not_go_together(repository: Path) -> None:
+    assert "--local and --host both say where to listen" in complaint(
+        run("serve", str(repository), "--local", "--host=0.0.0.0")
+    )
+
+
 def test_without_a_host_the_servers_own_default_holds(repository: Path, tmp_path: Path) -> None:
     server = stand_in_server(tmp_path, RECORDER)
     ports = [f"--{name}-port={port}" for name, port in Ports().of.items()]

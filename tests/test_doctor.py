@@ -27,6 +27,7 @@ CHECKS_OF_MACHINE = [
     "memory",
     "memfd",
     "descriptors",
+    "instances",
     "ports",
 ]
 

@@ -15,6 +15,7 @@ from triton_python._cli_options import (
     GrpcPortOption,
     HostOption,
     HttpPortOption,
+    LocalOption,
     MetricsPortOption,
     PythonOption,
     ServerOption,
@@ -61,6 +62,7 @@ def serve_command(
     server: ServerOption = "",
     python: PythonOption = "",
     host: HostOption = "",
+    local: LocalOption = False,
     http_port: HttpPortOption = None,
     grpc_port: GrpcPortOption = None,
     metrics_port: MetricsPortOption = None,
@@ -82,12 +84,14 @@ def serve_command(
             f"the model repository comes before the server's option {places[0]}: triton-python serve "
             "REPOSITORY [options of the server]"
         )
+    if local and host:
+        raise TritonPythonError("--local and --host both say where to listen: give one of them")
     settings = ServeSettings(
         places=places[:first_option],
         options=places[first_option:],
         server=server,
         python=python,
-        host=host,
+        host="127.0.0.1" if local else host,
         ports=chosen_ports(http_port, grpc_port, metrics_port),
         control_mode=control_mode,
         load_models=load_model or (),

@@ -12,11 +12,13 @@ from triton_python._server import TritonServer
 SERVER_HELP = "The tritonserver program, or the folder that holds bin/tritonserver."
 PYTHON_HELP = "The Python that models run in: a path, the folder of a virtual environment, or a command."
 HOST_HELP = "The address to listen on; every address of the machine without it."
+LOCAL_HELP = "Listen on 127.0.0.1 alone: only programs on this machine reach the server."
 VERBOSE_HELP = "Also say how the server was found and how it is started, on stderr."
 
 ServerOption = Annotated[str, typer.Option("--server", metavar="PATH", help=SERVER_HELP, show_default=False)]
 PythonOption = Annotated[str, typer.Option("--python", metavar="PATH", help=PYTHON_HELP, show_default=False)]
 HostOption = Annotated[str, typer.Option("--host", metavar="ADDRESS", help=HOST_HELP, show_default=False)]
+LocalOption = Annotated[bool, typer.Option("--local", help=LOCAL_HELP)]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help=VERBOSE_HELP)]
 
 _Port = Optional[int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from triton_python._doctor import backend, interpreter, limits, models, ports, server
+from triton_python._doctor import backend, interpreter, limits, models, ports, running, server
 from triton_python._doctor.result import CheckResult, Finding, Status, failed, worst
 from triton_python._doctor.subject import Subject
 
@@ -43,6 +43,7 @@ CHECKS: Sequence[Check] = (
     Check("memory", limits.memory),
     Check("memfd", limits.memfd),
     Check("descriptors", limits.descriptors),
+    Check("instances", running.instances),
     Check("ports", ports.ports),
     Check("models", models.models, needs_models=True),
 )
