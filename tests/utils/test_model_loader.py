@@ -211,6 +211,15 @@ def test_settings_are_read() -> None:
     assert loader.read_settings(json.dumps(config)) == loader.ModelSettings(4, True, False, ("B", "C"))
 
 
+def test_settings_of_supervision_are_read() -> None:
+    values = {"EXECUTE_TIMEOUT_SECONDS": "0.5", "REPLAY_AFTER_CRASH": "yes"}
+    config = {"parameters": {name: {"string_value": value} for name, value in values.items()}}
+
+    settings = loader.read_settings(json.dumps(config))
+
+    assert (settings.execute_timeout_ms, settings.replay_after_crash) == (500, True)
+
+
 def test_force_cpu_must_be_yes_or_no() -> None:
     config = {"parameters": {"FORCE_CPU_ONLY_INPUT_TENSORS": {"string_value": "maybe"}}}
 

@@ -77,6 +77,9 @@ ipc::Reply SomeReply() {
   message.code = ipc::Code::kUnavailable;
   message.text = "a reason";
   message.kept = {5, 6, 7};
+  message.max_batch_size = 8;
+  message.flags = ipc::kReplyDecoupled | ipc::kReplyMayReplay;
+  message.execute_timeout_ms = 1500;
   ipc::Response good;
   good.kind = ipc::ResponseKind::kTensors;
   good.outputs = {SomeTensor("OUT")};
@@ -214,6 +217,9 @@ TEST(Messages, ReplyComesBack) {
   CHECK_EQ(message.code, ipc::Code::kUnavailable);
   CHECK_EQ(message.text, "a reason");
   CHECK(message.kept == (std::vector<std::uint64_t>{5, 6, 7}));
+  CHECK_EQ(message.max_batch_size, 8U);
+  CHECK_EQ(message.flags, 5U);
+  CHECK_EQ(message.execute_timeout_ms, 1500U);
   CHECK_EQ(message.responses.size(), 3U);
   CHECK_EQ(message.responses[0].kind, ipc::ResponseKind::kTensors);
   CHECK_EQ(message.responses[0].outputs.size(), 1U);
