@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from serving.client import Client
 from serving.contender import Contender
-from serving.repository import config, instance_group, model_code, write_model
+from serving.environments import make_venv, pack
+from serving.repository import config, instance_group, model_code, parameters, write_model
 from serving.types import StartServer
 
 ONE = {"IN": np.array([1], np.int32)}
@@ -187,6 +188,56 @@ def test_a_folder_with_a_library_of_its_own_runs_the_files_of_its_models(
     with Client(server) as client:
         client.load("m")
         assert client.infer("m", ONE)["OUT"].tolist() == [1]
+
+
+# --- an environment that comes with the backend ---
+
+# Their activation script is run, and names where it lies; ours is read off the place.
+ACTIVATE = 'export VIRTUAL_ENV="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"\n'
+TELLING_ITS_ENVIRONMENT = """
+import os
+
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        config.add_input({"name": "IN", "data_type": "TYPE_INT32", "dims": [-1]})
+        config.add_output({"name": "OUT", "data_type": "TYPE_INT32", "dims": [-1]})
+        return config
+
+    def execute(self, requests):
+        with open(os.path.join(os.environ["VIRTUAL_ENV"], "whose.txt")) as whose:
+            told = pb_utils.TritonError(whose.read())
+        return [pb_utils.InferenceResponse(error=told) for _ in requests]
+"""
+
+
+def write_environment(folder: Path, whose: str) -> Path:
+    """An environment that says whose it is, for both backends."""
+    make_venv(folder, copies=True)
+    (folder / "bin" / "activate").write_text(ACTIVATE)
+    (folder / "whose.txt").write_text(whose)
+    return folder
+
+
+def test_an_environment_beside_its_code_is_that_of_its_models(
+    start_server: StartServer, backends: Path, tmp_path: Path
+) -> None:
+    """The server's core looks for the file by this name; a model that names another gets that one."""
+    folder = write_backend(backends, "telling", TELLING_ITS_ENVIRONMENT)
+    pack(write_environment(tmp_path / "shared", "the backend's"), folder / "pb_exec_env_model.py.tar.gz")
+    own = write_environment(tmp_path / "own", "the model's")
+    cache = tmp_path / "cache"
+    server = start_server(backend_dir=backends, settings={"environment-cache-directory": str(cache)})
+    write_user(server.start.repository, "m", config_of("telling"), [])
+    text = config_of("telling", more=parameters(EXECUTION_ENV_PATH=str(own)))
+    write_user(server.start.repository, "with_its_own", text, [])
+    with Client(server) as client:
+        client.load("m")
+        assert client.error("m", ONE) == "the backend's"
+        client.load("with_its_own")
+        assert client.error("with_its_own", ONE) == "the model's"
 
 
 # --- a stand-in with the structure of NVIDIA's vLLM backend ---
