@@ -131,8 +131,8 @@ else:  # hidden, because a type checker would take any misspelt name for somethi
         if name in _NATIVE:
             message += (
                 f": its compiled part was not built for this Python ({sys.implementation.cache_tag}). "
-                "Install triton-python-backend for it, from a checkout or a wheel, "
-                f"with {sys.executable} -m pip install"
+                f"Build it once with `triton-python stub build --python {sys.executable}`, or install "
+                f"triton-python-backend for it from a checkout, with {sys.executable} -m pip install"
             )
         raise AttributeError(message)
 

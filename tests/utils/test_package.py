@@ -74,6 +74,7 @@ def test_native_name_without_core_says_what_to_do(without_core: Path, name: str)
         f"AttributeError: module 'triton_python_backend_utils' has no attribute '{name}': " in result.stderr
     )
     assert f"({sys.implementation.cache_tag})" in result.stderr
+    assert f"`triton-python stub build --python {sys.executable}`" in result.stderr
     assert f"with {sys.executable} -m pip install" in result.stderr
 
 
