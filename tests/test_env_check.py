@@ -94,8 +94,14 @@ def test_a_model_without_an_environment_is_checked_with_the_default_python(model
     assert said["imports"].found == said["numpy"].found
 
 
-def test_the_path_of_a_model_py_will_do_as_well(model: Path) -> None:
-    assert unwell(check(str(model / "1" / "model.py"), "--python", sys.executable)) == set()
+def test_the_path_of_a_model_py_will_do_as_well(model: Path, environment: Path) -> None:
+    """With the configuration of the model that it belongs to."""
+    ask_for(model, str(environment))
+
+    said = check(str(model / "1" / "model.py"))
+
+    assert unwell(said) == set()
+    assert said["interpreter"].found == f"{environment}/bin/python3: EXECUTION_ENV_PATH {environment}"
 
 
 def test_a_model_with_a_folder_is_checked_with_the_python_of_that_folder(

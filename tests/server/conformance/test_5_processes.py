@@ -80,6 +80,7 @@ def test_the_memory_that_they_share_with_the_server_has_no_name(
 def test_an_unload_ends_the_process(load: Load, server: TritonServer, http: Client) -> None:
     model = load(GOOD, config(*TENSORS, more=instance_group(2)))
     stubs = server.stubs()
+    assert len(stubs) == 2
     http.unload(model)
     assert not any(stub.alive for stub in stubs)
 
