@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pythons import WORK, backends_of_the_wheel, find_python
+from pythons import PACKAGE, backends_of_the_wheel, environment
 from serving.client import Client
-from serving.repository import config, write_model
+from serving.environments import pack
+from serving.repository import config, parameters, write_model
+from serving.telling import ONE, TENSORS, telling
 from serving.types import StartServer
 
 pytestmark = [pytest.mark.more, pytest.mark.pythons, pytest.mark.timeout(1800)]
@@ -25,6 +28,8 @@ PAIRS = [
     ("3.12", "numpy>=2"),
     ("3.13", "numpy>=2"),
 ]
+# NumPy 1 has no wheels for Python 3.13.
+EDGES = [("3.9", "numpy==1.19.5"), ("3.9", "numpy>=2"), ("3.13", "numpy>=2")]
 IDENTITY = """
 import sys
 
@@ -48,19 +53,9 @@ class TritonPythonModel:
             answers.append(pb_utils.InferenceResponse([*outputs, pb_utils.Tensor("TOLD", told)]))
         return answers
 """
+FACTS = "[sys.prefix, sys.modules['c_python_backend_utils'].__file__, os.environ.get('VIRTUAL_ENV')]"
 TYPES = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "UINT8": np.uint8, "FP16": np.float16}
 STRING = "STRING"
-
-
-def environment(version: str, numpy: str) -> Path:
-    """The interpreter of a virtual environment with that NumPy."""
-    folder = WORK / f"{version}-{numpy}".replace(">=", "from").replace("==", "is").replace("<", "below")
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        subprocess.run([find_python(version), "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", numpy], check=True)
-        (folder / "ready").touch()
-    return python
 
 
 @pytest.mark.parametrize(("version", "numpy"), PAIRS)
@@ -68,22 +63,57 @@ def test_models_run_in_this_python_with_this_numpy(
     version: str, numpy: str, start_server: StartServer
 ) -> None:
     python = environment(version, numpy)
-    tensors = {f"IN_{name}": array for name, array in sample().items()}
     server = start_server(backend_dir=backends_of_the_wheel(), settings={"python-executable": str(python)})
-    write_model(
-        server.start.repository,
-        "m",
-        IDENTITY,
-        config(
-            {f"IN_{name}": (name, [-1]) for name in (*TYPES, STRING)},
-            {**{f"OUT_{name}": (name, [-1]) for name in (*TYPES, STRING)}, "TOLD": ("INT32", [3])},
-        ),
-    )
+    write_model(server.start.repository, "m", IDENTITY, identity_text())
 
     with Client(server) as client:
         client.load("m")
-        answers = client.infer("m", tensors)
+        check_identity(client, version, numpy)
 
+
+@pytest.mark.parametrize("form", ["folder", "archive"])
+@pytest.mark.parametrize(("version", "numpy"), EDGES)
+def test_an_environment_of_another_python_brings_its_numpy(
+    version: str, numpy: str, form: str, start_server: StartServer, tmp_path: Path
+) -> None:
+    """By EXECUTION_ENV_PATH, in a server whose own models run in this test's Python."""
+    folder = environment(version, numpy).parent.parent
+    named = folder if form == "folder" else pack(folder, tmp_path / "env.tar.gz")
+    cache, backends = tmp_path / "cache", backends_of_the_wheel()
+    server = start_server(
+        backend_dir=backends,
+        settings={"python-executable": sys.executable, "environment-cache-directory": str(cache)},
+    )
+    more = parameters(EXECUTION_ENV_PATH=str(named))
+    write_model(server.start.repository, "m", IDENTITY, identity_text(more))
+    write_model(server.start.repository, "facts", telling(FACTS), config(*TENSORS, more=more))
+    write_model(server.start.repository, "default", telling(FACTS), config(*TENSORS))
+
+    with Client(server) as client:
+        for model in ("m", "facts", "default"):
+            client.load(model)
+        check_identity(client, version, numpy)
+        prefix, core, activated = json.loads(client.error("facts", ONE))
+        default, _, _ = json.loads(client.error("default", ONE))
+
+    if form == "archive":
+        (folder,) = cache.glob("environments/*/env")
+    assert (prefix, activated, default) == (str(folder), str(folder), sys.prefix)
+    assert Path(core).resolve().parent == (backends / "python" / PACKAGE).resolve()
+    assert f"_core.cpython-{version.replace('.', '')}-" in core
+
+
+def identity_text(more: str = "") -> str:
+    names = (*TYPES, STRING)
+    outputs = {f"OUT_{name}": (name, [-1]) for name in names}
+    return config(
+        {f"IN_{name}": (name, [-1]) for name in names}, {**outputs, "TOLD": ("INT32", [3])}, more=more
+    )
+
+
+def check_identity(client: Client, version: str, numpy: str) -> None:
+    """That the model `m` has that Python and that NumPy, and answers with what it is sent."""
+    answers = client.infer("m", {f"IN_{name}": array for name, array in sample().items()})
     assert ".".join(map(str, answers["TOLD"][:2])) == version
     assert answers["TOLD"][2] == (2 if numpy == "numpy>=2" else 1)
     for name, array in sample().items():

@@ -30,6 +30,18 @@ def find_python(version: str) -> Path:
     pytest.skip(f"no Python {version} on PATH or in pyenv")
 
 
+def environment(version: str, numpy: str) -> Path:
+    """The interpreter of a virtual environment with that NumPy, and with no link that leads out of it."""
+    folder = WORK / f"{version}-{numpy}".replace(">=", "from").replace("==", "is").replace("<", "below")
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        make = [find_python(version), "-m", "venv", "--clear", "--copies", folder]
+        subprocess.run(make, check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", numpy], check=True)
+        (folder / "ready").touch()
+    return python
+
+
 def distribution(pattern: str) -> Path:
     """The wheel (`*.whl`) or the sdist (`*.tar.gz`) of `make wheel`."""
     found = list((ROOT / "build" / "dist").glob(pattern))

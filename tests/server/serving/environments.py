@@ -16,6 +16,11 @@ def make_venv(folder: Path, python: str | Path = sys.executable, *, copies: bool
     """A virtual environment that finds this test's numpy. `copies`: with no link that leads out of it."""
     mode = "--copies" if copies else "--symlinks"
     subprocess.run([python, "-m", "venv", "--without-pip", mode, folder], check=True)
+    return see_numpy(folder)
+
+
+def see_numpy(folder: Path) -> Path:
+    """Lets a virtual environment find this test's numpy."""
     site = next((folder / "lib").glob("python*/site-packages"))
     (site / "numpy_of_the_test.pth").write_text(f"{NUMPY_PARENT}\n")
     return folder
