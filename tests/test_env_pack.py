@@ -78,6 +78,7 @@ def test_the_lines_for_the_configuration_are_all_that_goes_to_stdout(packed: Pac
     digest = hashlib.sha256(packed.archive.read_bytes()).hexdigest()
     assert f"{packed.archive}: Python {'.'.join(map(str, sys.version_info[:3]))}, numpy " in said
     assert f"sha256 {digest}" in said
+    assert re.search(r"^triton-python: packing 100 % of [1-9]\d* MB$", said, re.MULTILINE)
     assert "$$TRITON_MODEL_DIRECTORY/environment.tar.gz" in said
     assert f"triton_python_backend_utils {own_version()} was added" in said
     assert f"left out: {packed.original / 'lib' / PYTHON / 'site-packages' / 'nowhere'}" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -328,6 +329,21 @@ def test_a_python_without_a_shared_library_runs_models(
     prefix, _, _ = facts_of(http, "system")
     http.unload("system")
     assert prefix == str(tmp_path / "env")
+
+
+def test_a_model_that_asks_for_no_environment_is_started_without_the_launcher(
+    start_server: StartServer, backend_dir: Path, venv: Path, tmp_path: Path
+) -> None:
+    backends = tmp_path / "backends"
+    shutil.copytree(backend_dir, backends)
+    launcher = backends / "python" / "triton_python_backend_utils" / "launch" / "launcher.py"
+    launcher.write_text("raise SystemExit(9)\n")
+    server = start_server(backend_dir=backends)
+    write_model(server.start.repository, "plain", telling(FACTS), config(*TENSORS))
+    write(server.start.repository, "with_environment", venv)
+    with Client(server) as client:
+        client.load("plain")
+        assert "exited with status 9" in client.load_error("with_environment")
 
 
 def test_an_environment_in_use_is_not_evicted(
