@@ -19,7 +19,7 @@ with Progress("packing") as progress:
 def test_a_terminal_has_a_bar_that_goes_when_the_step_ends() -> None:
     ours, theirs = pty.openpty()
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    subprocess.run([sys.executable, "-c", STEP], stderr=theirs, env=environ, check=True, timeout=60)
+    subprocess.run([sys.executable, "-I", "-c", STEP], stderr=theirs, env=environ, check=True, timeout=60)
     os.close(theirs)
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)
@@ -31,7 +31,7 @@ def test_a_terminal_has_a_bar_that_goes_when_the_step_ends() -> None:
 
 
 def test_elsewhere_there_are_a_few_lines() -> None:
-    ended = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-I", "-c", STEP], capture_output=True, text=True, check=True)
 
     lines = [f"triton-python: packing {percent} % of 100 MB" for percent in (25, 50, 75, 100)]
     assert ended.stderr.splitlines() == lines
