@@ -10,6 +10,12 @@ WORKERS ?= $(JOBS)
 
 VENV := .venv
 BIN := $(VENV)/bin
+# How long `make fuzz` runs.
+MINUTES ?= 1
+# Its compiler: clang++, or the newest clang++-N on PATH.
+CLANG ?= $(or $(shell command -v clang++),$(lastword $(shell \
+	for folder in $$(echo "$$PATH" | tr : ' '); do ls $$folder/clang++-[0-9]* 2>/dev/null; done | sort -V)))
+
 # Stamps of what was installed live and die with the environment, those of what was built with build/.
 INSTALLED := $(VENV)/stamps
 BUILT := build/stamps
@@ -35,7 +41,7 @@ JOBS := $(shell nproc)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: demo test test-more bench lint format sanitize wheel clean help cpp-dev sanitize-asan sanitize-tsan
+.PHONY: demo test test-more bench lint format sanitize fuzz wheel clean help cpp-dev sanitize-asan sanitize-tsan
 
 demo: $(INSTALLED)/demo ## serve the examples with a real server, run their clients over HTTP and gRPC
 	$(BIN)/python examples/run_demo.py
@@ -79,6 +85,11 @@ sanitize-tsan: build/tsan/configured
 	if setarch "$$(uname -m)" -R true 2>/dev/null; then setarch "$$(uname -m)" -R ctest --preset tsan; \
 	else ctest --preset tsan; fi
 
+fuzz: build/fuzz/configured ## fuzz what reads a stub's messages, for MINUTES=1, with clang's libFuzzer
+	cmake --build --preset fuzz
+	$(BIN)/python tests/fuzz/run.py build/fuzz --minutes $(MINUTES) \
+		$(foreach tool,llvm-profdata llvm-cov,--tool $(tool)="$$($(CLANG) --print-prog-name=$(tool))") $(ARGS)
+
 wheel: $(BUILT)/dist ## build sdist and wheel into build/dist/, for every Python here and for old systems
 	@ls build/dist/*
 
@@ -97,6 +108,12 @@ cpp-dev: build/dev/configured
 build/%/configured: CMakePresets.json $(INSTALLED)/build-requirements
 	cmake --preset $* --no-warn-unused-cli -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 		-Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
+	@touch $@
+
+build/fuzz/configured: CMakePresets.json $(INSTALLED)/build-requirements
+	@test -n "$(CLANG)" || { echo "missing: clang, whose libFuzzer this needs" >&2; \
+		echo "    sudo apt install clang llvm    (or name one: make fuzz CLANG=/path/to/clang++)" >&2; exit 1; }
+	cmake --preset fuzz --no-warn-unused-cli -DCMAKE_CXX_COMPILER="$(CLANG)"
 	@touch $@
 
 # --- the environment ---

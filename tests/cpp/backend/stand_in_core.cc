@@ -121,10 +121,11 @@ TRITONSERVER_Error* TRITONBACKEND_OutputBuffer(TRITONBACKEND_Output* output, voi
   *device = gpu ? 5 : 0;
   return nullptr;
 }
-TRITONSERVER_Error* TRITONBACKEND_ResponseSend(TRITONBACKEND_Response* response, const uint32_t /*flags*/,
+TRITONSERVER_Error* TRITONBACKEND_ResponseSend(TRITONBACKEND_Response* response, const uint32_t flags,
                                                TRITONSERVER_Error* error) {
   Sent& sent = response->request->sent;
   ++sent.responses;
+  sent.finals += (flags & TRITONSERVER_RESPONSE_COMPLETE_FINAL) != 0 ? 1 : 0;
   if (error != nullptr) {
     sent.failed = true;
     sent.code = error->code;
@@ -134,8 +135,9 @@ TRITONSERVER_Error* TRITONBACKEND_ResponseSend(TRITONBACKEND_Response* response,
   delete response;
   return nullptr;
 }
-TRITONSERVER_Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request, uint32_t /*flags*/) {
+TRITONSERVER_Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request, uint32_t flags) {
   request->released = true;
+  request->rescheduled = (flags & TRITONSERVER_REQUEST_RELEASE_RESCHEDULE) != 0;
   return nullptr;
 }
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceReportStatistics(TRITONBACKEND_ModelInstance* /*instance*/,

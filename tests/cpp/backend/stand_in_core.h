@@ -27,6 +27,7 @@ struct TRITONBACKEND_Input {
 // What was answered to a request.
 struct Sent {
   int responses = 0;
+  int finals = 0;  // how often core was told that nothing more comes
   bool failed = false;
   TRITONSERVER_Error_Code code = TRITONSERVER_ERROR_UNKNOWN;
   std::string message;
@@ -39,6 +40,7 @@ struct TRITONBACKEND_Request {
   TRITONSERVER_MemoryType output_memory_type = TRITONSERVER_MEMORY_CPU;  // of the buffers that core offers
   Sent sent;
   bool released = false;
+  bool rescheduled = false;
   bool reported = false;
   bool success = false;
 };
