@@ -288,6 +288,7 @@ void Attachment::End(ipc::Deadline deadline) noexcept {
   }
   listener_->Stop();
   process_.End(deadline);
+  ipc::Drain(socket_.get());
   output_->Finish();
   MarkGone();
   if (options_.gateway) {

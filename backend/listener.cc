@@ -273,6 +273,7 @@ void Listener::Admit(ipc::UniqueFd socket) {
   } catch (const ipc::Error& error) {
     ipc::SendFailure(fd, error.message());
     Dismiss(fd);
+    ipc::Drain(socket.get());
     options_.complain("a forked child of the stub process of '" + stub_.output.label() +
                       "' gets no channel: " + error.message());
   }
@@ -305,6 +306,7 @@ void Listener::Dismiss(int socket) noexcept {
   const auto child = children_.extract(socket);
   poller_.Remove(socket);
   if (!child.empty()) {
+    ipc::Drain(socket);
     poller_.Remove(child.mapped().pidfd.get());
     poller_.Remove(child.mapped().conversation->channel().eventfd());
     child.mapped().conversation->Close();

@@ -12,6 +12,23 @@ namespace tpb::ipc {
 namespace {
 
 constexpr std::size_t kMaxDescriptors = 8;
+// As many as the kernel lets into one message (SCM_MAX_FD): it would close those for which there is no room.
+constexpr std::size_t kMostDescriptors = 253;
+constexpr int kMostDrained = 1024;  // messages: more than fit into a socket
+
+// One that stays open in the peer's hands goes on waiting there.
+void CutOff(int fd) noexcept {
+  int domain = AF_UNSPEC;
+  socklen_t size = sizeof(domain);
+  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain == AF_UNIX) {
+    return;
+  }
+  const linger none{};
+  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+  sockaddr nobody{};
+  nobody.sa_family = AF_UNSPEC;
+  ::connect(fd, &nobody, sizeof(nobody));
+}
 
 // Takes every descriptor that came along, so that none leaks whatever the caller thinks of the message.
 std::vector<UniqueFd> TakeDescriptors(msghdr& header) {
@@ -26,6 +43,7 @@ std::vector<UniqueFd> TakeDescriptors(msghdr& header) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(control) + i * sizeof(int), sizeof(int));
       taken.emplace_back(fd);
+      CutOff(fd);
     }
   }
   return taken;
@@ -74,7 +92,7 @@ Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors, 
   Received received;
   received.bytes.resize(max_bytes);
   iovec part{received.bytes.data(), max_bytes};
-  alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int) * kMaxDescriptors)] = {};
+  alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int) * kMostDescriptors)];
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
@@ -92,14 +110,36 @@ Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors, 
   }
   received.descriptors = TakeDescriptors(header);
   const auto flags = static_cast<unsigned>(header.msg_flags);
-  const bool incomplete = (flags & MSG_CTRUNC) != 0;
-  received.descriptors_lost = incomplete && received.descriptors.size() < kMaxDescriptors;
-  if ((flags & MSG_TRUNC) != 0 || (incomplete && !received.descriptors_lost) ||
-      received.descriptors.size() > static_cast<std::size_t>(max_descriptors)) {
+  received.descriptors_lost = (flags & MSG_CTRUNC) != 0;
+  if ((flags & MSG_TRUNC) != 0 || received.descriptors.size() > static_cast<std::size_t>(max_descriptors)) {
+    for (const UniqueFd& fd : received.descriptors) {
+      Drain(fd.get());
+    }
     throw ProtocolError("the peer sent a larger message than the protocol knows");
   }
   received.bytes.resize(static_cast<std::size_t>(count));
   return received;
+}
+
+// Sockets that travel in sockets: the kernel lets them be four deep.
+// NOLINTNEXTLINE(misc-no-recursion)
+void Drain(int socket) noexcept {
+  for (int messages = 0; messages < kMostDrained; ++messages) {
+    alignas(cmsghdr) std::byte control[CMSG_SPACE(sizeof(int) * kMostDescriptors)];
+    std::byte bytes[4096];
+    iovec part{bytes, sizeof(bytes)};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control;
+    header.msg_controllen = sizeof(control);
+    if (::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) < 0) {
+      return;
+    }
+    for (const UniqueFd& fd : TakeDescriptors(header)) {
+      Drain(fd.get());
+    }
+  }
 }
 
 bool PeerClosed(int socket) noexcept {

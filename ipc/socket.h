@@ -24,10 +24,15 @@ struct Received {
 };
 
 // Receives one message of at most `max_bytes` and `max_descriptors`; a larger one is a ProtocolError. Waits
-// for it, or throws when there is none.
+// for it, or throws when there is none. A descriptor that leads to a connection of another kind than this one
+// is cut off from its peer, which could otherwise keep whoever closes it waiting (SO_LINGER).
 enum class Patience { kWait, kNone };
 Received ReceiveMessage(int socket, std::size_t max_bytes, int max_descriptors,
                         Patience patience = Patience::kWait);
+
+// Before closing a socket whose peer is not trusted: takes what is under way in it, so that the end of a
+// descriptor in there cannot keep this thread waiting either. Never waits.
+void Drain(int socket) noexcept;
 
 // Whether the peer has closed its end and nothing is left to receive. Does not block.
 bool PeerClosed(int socket) noexcept;

@@ -1,13 +1,18 @@
 #include "ipc/socket.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstring>
+#include <functional>
+#include <future>
 #include <span>
 #include <string>
 #include <string_view>
@@ -160,6 +165,68 @@ TEST(Socket, SendingToAPeerThatIsGoneIsAnErrorAndNoSignal) {
 
   CHECK_EQ(CHECK_THROWS(ipc::Error, SendMessage(right.get(), Bytes("anyone?"), {})),
            "Unable to send a message to the peer: Broken pipe");
+}
+
+// A connection over which nothing gets through any more, and whose last owner is to wait an hour for that.
+struct Lingering {
+  Lingering() {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* const at = reinterpret_cast<sockaddr*>(&address);
+    CHECK_EQ(::bind(listening.get(), at, size), 0);
+    CHECK_EQ(::listen(listening.get(), 1), 0);
+    CHECK_EQ(::getsockname(listening.get(), at, &size), 0);
+    CHECK_EQ(::connect(own.get(), at, size), 0);
+    const linger hour{.l_onoff = 1, .l_linger = 3600};
+    CHECK_EQ(::setsockopt(own.get(), SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)), 0);
+    const std::string much(1U << 16U, 'x');
+    while (::send(own.get(), much.data(), much.size(), MSG_DONTWAIT) > 0) {
+    }
+  }
+  ipc::UniqueFd listening{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  ipc::UniqueFd own{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+};
+
+// What would wait does so on a thread of its own.
+void ExpectNoWaiting(const std::function<void()>& end) {
+  auto ending = std::async(std::launch::async, end);
+  CHECK(ending.wait_for(std::chrono::seconds(30)) == std::future_status::ready);
+  ending.get();
+}
+
+TEST(Socket, AConnectionThatLingersKeepsNobodyWaiting) {
+  for (const auto count : {1U, 9U, 200U}) {
+    Lingering connection;
+    auto [left, right] = ipc::SocketPair();
+    SendManyDescriptors(left.get(), connection.own.get(), count);
+    connection.own.Reset();
+
+    ExpectNoWaiting([&right = right] {
+      try {
+        ReceiveMessage(right.get(), 100, 1);
+      } catch (const ProtocolError&) {  // NOLINT(bugprone-empty-catch)
+        // More than one.
+      }
+    });
+  }
+}
+
+TEST(Socket, AConnectionThatLingersInAnotherSocketKeepsNobodyWaiting) {
+  Lingering connection;
+  auto [left, right] = ipc::SocketPair();
+  auto [inner, outer] = ipc::SocketPair();
+  SendMessage(inner.get(), Bytes("x"), std::array{connection.own.get()});
+  SendMessage(left.get(), Bytes("x"), std::array{outer.get()});
+  SendMessage(left.get(), Bytes("x"), std::array{outer.get(), STDERR_FILENO});
+  outer.Reset();
+  connection.own.Reset();
+
+  ExpectNoWaiting([&right = right] {
+    ipc::Drain(right.get());
+    right.Reset();
+  });
 }
 
 }  // namespace
