@@ -63,6 +63,8 @@ Call::Call(std::shared_ptr<Conversation> conversation, std::shared_ptr<Gateway> 
       buffers_(conversation_->arena()),
       answers_(*conversation_, id, message.slot, (message.flags & ipc::kCallRings) != 0) {}
 
+Call::~Call() { gateway_->ReturnFromCopies(copied_); }
+
 void Call::Start(const ipc::Call& message) {
   gateway_->Enter();
   try {
@@ -148,7 +150,7 @@ void Call::AddInput(const ipc::Tensor& tensor) {
     throw ipc::ProtocolError("input '" + std::string(tensor.name) + "' of a call lies in GPU memory");
   }
   if (tensor.dtype == ipc::DataType::kBytes) {
-    bytes = copies_.emplace_back(bytes.begin(), bytes.end());
+    bytes = CopyOf(bytes);
   } else if (BytesOf(tensor) != bytes.size()) {
     throw ipc::ProtocolError("input '" + std::string(tensor.name) + "' of a call has " +
                              std::to_string(bytes.size()) + " bytes");
@@ -159,6 +161,20 @@ void Call::AddInput(const ipc::Tensor& tensor) {
                                                   tensor.shape.data(), tensor.shape.size()));
   Check(api.TRITONSERVER_InferenceRequestAppendInputData(request_, name.c_str(), bytes.data(), bytes.size(),
                                                          TRITONSERVER_MEMORY_CPU, 0));
+}
+
+// What a stub names costs it nothing, however large it is and however often it is named: memory that it never
+// touched counts, too. The copies may take as much as it could hold of such tensors at once.
+std::span<const std::byte> Call::CopyOf(std::span<const std::byte> bytes) {
+  const std::uint64_t limit = conversation_->channel().layout().region_size;
+  if (!gateway_->TakeForCopies(bytes.size(), limit)) {
+    throw ipc::Error(ipc::Code::kUnavailable,
+                     "the strings in calls of this instance that are under way would take more than " +
+                         std::to_string(limit) +
+                         " bytes: wait for some, or raise --backend-config=python,shm-max-byte-size");
+  }
+  copied_ += bytes.size();
+  return copies_.emplace_back(bytes.begin(), bytes.end());
 }
 
 void Call::Cancel() noexcept {

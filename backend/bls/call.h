@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,11 @@ class Call : public std::enable_shared_from_this<Call> {
  public:
   Call(std::shared_ptr<Conversation> conversation, std::shared_ptr<Gateway> gateway, Calls& calls,
        std::uint64_t id, const ipc::Call& message);
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  Call(Call&&) = delete;
+  Call& operator=(Call&&) = delete;
+  ~Call();
 
   // Submits the request. What core refuses becomes the answer; throws ProtocolError for what the stub may not
   // send, and then nothing was submitted.
@@ -58,6 +64,7 @@ class Call : public std::enable_shared_from_this<Call> {
   void Submit(const ipc::Call& message);
   void Describe(const ipc::Request& request);
   void AddInput(const ipc::Tensor& tensor);
+  [[nodiscard]] std::span<const std::byte> CopyOf(std::span<const std::byte> bytes);
   static void OnRelease(TRITONSERVER_InferenceRequest* request, std::uint32_t flags, void* userp) noexcept;
   static void OnResponse(TRITONSERVER_InferenceResponse* response, std::uint32_t flags, void* userp) noexcept;
   void Take(TRITONSERVER_InferenceResponse* response, bool final) noexcept;
@@ -81,6 +88,7 @@ class Call : public std::enable_shared_from_this<Call> {
   bool blocks_ = false;  // the caller's instance executes nothing else meanwhile
   OutputBuffers buffers_;
   std::vector<std::vector<std::byte>> copies_;  // of inputs that core parses
+  std::uint64_t copied_ = 0;                    // bytes
   std::atomic<int> open_{2};                    // the last response and the release of the request
   std::shared_ptr<Call> self_;                  // while core may call back
 

@@ -61,6 +61,20 @@ void Gateway::Leave() noexcept {
   }
 }
 
+bool Gateway::TakeForCopies(std::uint64_t bytes, std::uint64_t limit) noexcept {
+  const std::scoped_lock lock(mutex_);
+  if (copies_ > limit || bytes > limit - copies_) {
+    return false;
+  }
+  copies_ += bytes;
+  return true;
+}
+
+void Gateway::ReturnFromCopies(std::uint64_t bytes) noexcept {
+  const std::scoped_lock lock(mutex_);
+  copies_ -= bytes;
+}
+
 void Gateway::AwaitNone(ipc::Deadline deadline) noexcept {
   std::unique_lock lock(mutex_);
   none_left_.wait_for(lock, deadline.Left(std::chrono::hours(24)), [this] { return calls_ == 0; });

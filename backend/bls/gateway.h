@@ -48,6 +48,11 @@ class Gateway {
   void Leave() noexcept;
   void AwaitNone(ipc::Deadline deadline) noexcept;
 
+  // Memory of the server that calls under way need for copies. False when it would be more than `limit` for
+  // all of them; then nothing is taken.
+  [[nodiscard]] bool TakeForCopies(std::uint64_t bytes, std::uint64_t limit) noexcept;
+  void ReturnFromCopies(std::uint64_t bytes) noexcept;
+
  private:
   TRITONSERVER_Server* const server_;
   TRITONSERVER_ResponseAllocator* const allocator_;
@@ -55,7 +60,8 @@ class Gateway {
   std::atomic<std::uint64_t> asked_{0};
   std::mutex mutex_;
   std::condition_variable none_left_;
-  std::uint64_t calls_ = 0;  // under mutex_
+  std::uint64_t calls_ = 0;   // under mutex_, as the next
+  std::uint64_t copies_ = 0;  // bytes
 };
 
 }  // namespace tpb::backend::bls

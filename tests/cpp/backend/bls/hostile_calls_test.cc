@@ -226,4 +226,34 @@ TEST(HostileCall, AnswersThatNobodyTakesCostTheStubsOwnMemoryOnly) {
   CHECK(without_room);
 }
 
+// It names the same bytes over and over, none of which it has ever touched.
+TEST(HostileCall, StringsThatAreNamedOftenDoNotFillTheServersMemory) {
+  Caller caller;
+  const auto strings = [&caller] {
+    auto tensor = caller.Shaped(caller.Input("IN", ""), {1});
+    tensor.dtype = ipc::DataType::kBytes;
+    tensor.size = caller.stub->arena()->size();
+    return tensor;
+  };
+  ipc::Call call = CallOf("m", 0);
+  call.request.inputs = {strings(), strings()};
+  caller.Send(1, call);
+  call.slot = 1;
+  caller.Send(2, call);
+  caller.Handle();
+
+  CHECK_EQ(Models::Get().submitted(), 1U);
+  const Got refused = caller.Answer(1, 2);
+  CHECK_EQ(refused.code, ipc::Code::kUnavailable);
+  CHECK(refused.error.find("would take more than") != std::string::npos);
+
+  auto* request = Models::Get().Take();
+  RespondWithNothing(request);
+  Release(request);
+  call.slot = 2;
+  caller.Send(3, call);
+  caller.Handle();
+  CHECK_EQ(Models::Get().submitted(), 1U);
+}
+
 }  // namespace
