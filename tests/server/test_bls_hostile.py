@@ -4,91 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from serving.calls import CALLER_CONFIG, ask, caller
+from serving.calls import CALLER_CONFIG, ask
 from serving.client import Client
 from serving.repository import identity_config, model_code, write_model
 from serving.server import TritonServer
+from serving.talking import talking
 from serving.types import Load
 from serving.waiting import wait_until
 from tritonclient.utils import InferenceServerException
-
-WIRE = (Path(__file__).parents[2] / "ipc" / "wire.h").read_text()
-WIRE_VERSION = int(re.search(r"kWireVersion = (\d+);", WIRE)[1])  # type: ignore[index]
-
-# Where the extents of a Layout start among its numbers, each of them two: {"control": 1, "memory": 3, ...}.
-EXTENTS = {
-    name: 1 + 2 * index
-    for index, name in enumerate(
-        re.findall(
-            r"^  (?:Ring)?Extent (\w+);", WIRE.split("struct Layout {")[1].split("};")[0], re.MULTILINE
-        )
-    )
-}
-
-# `hello(...)` is the first message of a stub; `introduce(fd)` sends a descriptor over the socket that a stub
-# inherits, as its forked children do.
-TALKING = """
-import mmap
-import socket
-import struct
-
-control = socket.socket(fileno=os.dup(3))
-VERSION = pb_utils._core.__version__
-
-
-def hello(magic=b"TBHELLO1", wire=WIRE_VERSION, package=VERSION):
-    return struct.pack("<8sII32s32s", magic, wire, os.getpid(), package.encode(), b"3.11.7")
-
-
-def pair():
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-
-def introduce(fd):
-    socket.send_fds(control, [b"TPBCHILD"], [fd])
-
-
-def answer_to(first):
-    own, servers = pair()
-    own.send(first)
-    introduce(servers.fileno())
-    servers.close()
-    return own.recv(65536).decode("latin-1")
-
-
-class Channel:
-    # What a forked child gets.
-    def __init__(self):
-        own, servers = pair()
-        own.send(hello())
-        introduce(servers.fileno())
-        servers.close()
-        message, (memfd, self.doorbell, pidfd), _, _ = socket.recv_fds(own, 65536, 3)
-        numbers = struct.unpack_from("<%dQ" % (1 + 2 * len(EXTENTS)), message, 48)
-        self.memory = mmap.mmap(memfd, numbers[0])
-        self.calls, self.events, self.arena = (
-            numbers[EXTENTS[name]] for name in ("calls", "events", "stub_arena")
-        )
-        self.socket = own
-
-    def push(self, count=1):
-        struct.pack_into("<I", self.memory, self.events, count)
-        os.eventfd_write(self.doorbell, 1)
-
-    def slot(self, at, kind, identity=1, offset=0, size=0):
-        struct.pack_into("<IIQQQ", self.memory, self.events + 128 + 64 * at, kind, 0, identity, offset, size)
-
-    def dropped(self):
-        return self.socket.recv(65536) == b""
-""".replace("WIRE_VERSION", str(WIRE_VERSION)).replace("EXTENTS", repr(EXTENTS))
-
-
-def talking(one: str) -> str:
-    return caller(one).replace("class TritonPythonModel", TALKING + "\n\nclass TritonPythonModel", 1)
 
 
 @pytest.fixture(autouse=True)
