@@ -41,7 +41,7 @@ JOBS := $(shell nproc)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: demo test test-more bench lint format sanitize fuzz wheel clean help cpp-dev sanitize-asan sanitize-tsan
+.PHONY: demo test test-more bench lint format sanitize fuzz wheel clean help cpp-dev sanitize-asan sanitize-tsan sanitize-server
 
 demo: $(INSTALLED)/demo ## serve the examples with a real server, run their clients over HTTP and gRPC
 	$(BIN)/python examples/run_demo.py
@@ -85,8 +85,18 @@ sanitize-tsan: build/tsan/configured
 	if setarch "$$(uname -m)" -R true 2>/dev/null; then setarch "$$(uname -m)" -R ctest --preset tsan; \
 	else ctest --preset tsan; fi
 
-fuzz: build/fuzz/configured ## fuzz what reads a stub's messages, for MINUTES=1, with clang's libFuzzer
+# What brings the backend into trouble; more with ARGS.
+SANITIZED := test_hostile_stub.py test_bls_hostile.py test_deaths.py test_bls_deaths.py conformance/test_1_5_bls.py \
+	conformance/test_1_7_decoupled.py conformance/test_1_12_metrics.py conformance/test_1_13_model_control.py
+
+sanitize-server: $(INSTALLED)/test build/asan/configured ## run tests of the real server with the backend under ASan and UBSan
+	cmake --build build/asan --target triton_python
+	$(BIN)/pytest $(addprefix tests/server/,$(SANITIZED)) --sanitized build/asan/backend/libtriton_python.so $(ARGS)
+
+fuzz: $(INSTALLED)/test build/fuzz/configured ## fuzz what reads a stub's messages, for MINUTES=1, with clang's libFuzzer
 	cmake --build --preset fuzz
+	@# Once, what a real stub says to a real server.
+	test -d build/fuzz/recorded || $(BIN)/python tests/fuzz/record.py build/fuzz/recorded
 	$(BIN)/python tests/fuzz/run.py build/fuzz --minutes $(MINUTES) \
 		$(foreach tool,llvm-profdata llvm-cov,--tool $(tool)="$$($(CLANG) --print-prog-name=$(tool))") $(ARGS)
 

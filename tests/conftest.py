@@ -23,6 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="whose Python backend runs the models of tests/server/conformance; upstream is NVIDIA's, of "
         "Triton 2.51, and runs nothing but those tests",
     )
+    parser.addoption(
+        "--sanitized",
+        type=Path,
+        metavar="LIBRARY",
+        help="the backend's library built with sanitizers (make sanitize-server), for the tests' servers",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -62,7 +62,8 @@ def main() -> int:
     build: Path = given.build.resolve()
     tools = dict(tool.split("=", 1) for tool in given.tool)
 
-    subprocess.run([build / "tests/fuzz/fuzz_seeds", build / "seeds"], check=True)
+    nowhere = {**os.environ, "LLVM_PROFILE_FILE": os.devnull}
+    subprocess.run([build / "tests/fuzz/fuzz_seeds", build / "seeds"], check=True, env=nowhere)
     failed = [name for name, share in FUZZERS.items() if not fuzz(build, name, share * given.minutes * 60)]
     cover(build, tools)
     for name in failed:
@@ -127,10 +128,8 @@ def cover(build: Path, tools: dict[str, str]) -> None:
     for line in report.splitlines():
         columns = line.split()
         if len(columns) >= 10 and columns[0] != "Filename":
-            total, missed = int(columns[7]), int(columns[8])
-            print(
-                f"  {columns[0].removeprefix(f'{ROOT}/'):<40} {total - missed:>5} of {total:<5} {columns[9]:>8}"
-            )
+            file, total, missed = columns[0].removeprefix(f"{ROOT}/"), int(columns[7]), int(columns[8])
+            print(f"  {file:<40} {total - missed:>5} of {total:<5} {columns[9]:>8}")
 
 
 if __name__ == "__main__":

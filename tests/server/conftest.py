@@ -26,6 +26,7 @@ from serving.client import LOADED, PROTOCOLS, Client
 from serving.contender import OURS, UPSTREAM, Contender, upstream
 from serving.forks import held
 from serving.repository import write_model
+from serving.sanitized import reports, sanitized
 from serving.server import Start, TritonServer
 from serving.stream import Stream
 from serving.types import Load, Settle, StartServer
@@ -53,7 +54,12 @@ def contender(request: pytest.FixtureRequest) -> Contender:
     """The backend under test. A module may put another folder for `backend_dir`."""
     if request.config.getoption("--backend") == UPSTREAM:
         return upstream()
-    return Contender(OURS, request.getfixturevalue("backend_dir"))
+    backend_dir: Path = request.getfixturevalue("backend_dir")
+    library = request.config.getoption("--sanitized")
+    if library is not None:
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("sanitized")
+        return sanitized(library, backend_dir, folder)
+    return Contender(OURS, backend_dir)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +87,7 @@ def server(
     if not contender.is_ours:
         _discard(one, request)
         return
-    assert one.stop() == 0, one.log()
-    one.wait_until_nothing_is_left()
+    _stop(one, contender)
 
 
 @pytest.fixture
@@ -102,8 +107,7 @@ def start_server(
         if not contender.is_ours:
             _discard(one, request)
             return
-        one.stop()
-        one.wait_until_nothing_is_left()
+        _stop(one, contender, any_status=True)
 
     # Each is ended, whatever goes wrong with another.
     with ExitStack() as ends:
@@ -234,6 +238,16 @@ def _start(binary: Path, contender: Contender, folder: Path, options: dict[str, 
         # Its stub imports what it finds in the working directory first.
         settings["folder"] = folder
     return TritonServer(Start(binary=binary, repository=repository, log=folder / "server.log", **settings))
+
+
+def _stop(one: TritonServer, contender: Contender, any_status: bool = False) -> None:
+    if contender.is_sanitized:
+        # Its exit may hang: after strerror() under the sanitizer glibc counts a reader of the locale too few.
+        assert reports(one.log()) == []
+        one.discard()
+    else:
+        assert one.stop() == 0 or any_status, one.log()
+    one.wait_until_nothing_is_left()
 
 
 def _discard(one: TritonServer, request: pytest.FixtureRequest) -> None:

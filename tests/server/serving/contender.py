@@ -23,6 +23,7 @@ class Contender:
     """For --backend-directory."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """For the server, beside what is set already."""
+    is_sanitized: bool = False
 
     @property
     def is_ours(self) -> bool:
