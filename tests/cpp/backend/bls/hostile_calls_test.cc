@@ -254,6 +254,9 @@ TEST(HostileCall, StringsThatAreNamedOftenDoNotFillTheServersMemory) {
   caller.Send(3, call);
   caller.Handle();
   CHECK_EQ(Models::Get().submitted(), 1U);
+  request = Models::Get().Take();
+  RespondWithNothing(request);
+  Release(request);
 }
 
 }  // namespace
