@@ -326,7 +326,6 @@ return "gone on"
     ("sent", "why"),
     [
         pytest.param("control.send(random.randbytes(300))", "an unknown message on its socket", id="garbage"),
-        pytest.param("control.shutdown(socket.SHUT_RDWR)", "closed its connection", id="its end"),
         *(
             pytest.param(sent, why, id=name, marks=pytest.mark.more)
             for name, sent, why in (
@@ -339,6 +338,11 @@ return "gone on"
 )
 def test_what_a_stub_may_not_say_on_its_socket(attack: Attack, sent: str, why: str) -> None:
     attack.ends(f"{sent}\nhang()", why)
+
+
+def test_a_socket_that_is_shut_down(attack: Attack) -> None:
+    """Either side may be the first to see it, and ends the process."""
+    assert "is not healthy." in attack("control.shutdown(socket.SHUT_RDWR)\nhang()")
 
 
 def test_a_flood_on_the_socket(attack: Attack, server: TritonServer) -> None:
