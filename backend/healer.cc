@@ -124,13 +124,21 @@ void Healer::Run() {
 
 // The current generation has died: what it held is given back before the next one needs it.
 void Healer::Mourn(std::unique_lock<std::mutex>& lock) {
-  const std::shared_ptr<Generation> dead = std::exchange(current_, nullptr);
+  std::shared_ptr<Generation> dead = std::exchange(current_, nullptr);
   callbacks_.changed(false);
   lock.unlock();
   const std::string how = dead->Epitaph();
   const std::string cause = dead->Cause();
   lock.lock();
+  EndUnlocked(std::move(dead), lock);
   CountDeath(how, cause);
+}
+
+// A generation calls Notice() as it ends, perhaps on a thread that its end waits for.
+void Healer::EndUnlocked(std::shared_ptr<Generation> generation, std::unique_lock<std::mutex>& lock) {
+  lock.unlock();
+  generation.reset();
+  lock.lock();
 }
 
 void Healer::CountDeath(const std::string& how, const std::string& cause) {
@@ -201,12 +209,10 @@ std::shared_ptr<Generation> Healer::StartNext(std::unique_lock<std::mutex>& lock
   } catch (const std::exception& error) {
     failure = error.what();
   }
-  if (!failure.empty()) {
-    next.reset();
-  }
   lock.lock();
   starting_.reset();
-  if (stop_ || !next) {
+  if (stop_ || !failure.empty()) {
+    EndUnlocked(std::move(next), lock);
     if (!stop_) {
       callbacks_.complain("the new stub process for '" + instance_ + "' did not come up: " + failure);
       CountDeath("It did not come up: " + failure, "start");

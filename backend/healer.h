@@ -108,6 +108,7 @@ class Healer {
   bool StillWanted(std::unique_lock<std::mutex>& lock);
   bool Pause(std::unique_lock<std::mutex>& lock, Clock::duration duration);
   void Mourn(std::unique_lock<std::mutex>& lock);
+  void EndUnlocked(std::shared_ptr<Generation> generation, std::unique_lock<std::mutex>& lock);
   void CountDeath(const std::string& how, const std::string& cause);
   std::shared_ptr<Generation> StartNext(std::unique_lock<std::mutex>& lock);
   [[nodiscard]] Clock::duration NextPause() const;

@@ -24,6 +24,14 @@ using tpb::backend::HealingPolicy;
 using tpb::ipc::Error;
 
 struct FakeStub final : Generation {
+  FakeStub() = default;
+  FakeStub(const FakeStub&) = delete;
+  FakeStub& operator=(const FakeStub&) = delete;
+  ~FakeStub() override {
+    if (at_end) {
+      at_end();
+    }
+  }
   void Initialize() override {
     if (initialize) {
       initialize();
@@ -36,6 +44,7 @@ struct FakeStub final : Generation {
 
   std::atomic<bool> dead{false};
   std::function<void()> initialize;
+  std::function<void()> at_end;
 };
 
 // An instance whose stubs die when a test says so.
@@ -62,7 +71,10 @@ struct Ward {
     }
     auto stub = std::make_shared<FakeStub>();
     stub->initialize = initialize;
-    current = stub;
+    stub->at_end = at_end;
+    if (keeps_current) {
+      current = stub;
+    }
     return stub;
   }
 
@@ -74,6 +86,8 @@ struct Ward {
   HealingPolicy policy;
   std::function<void(int)> spawn;
   std::function<void()> initialize;
+  std::function<void()> at_end;
+  bool keeps_current = true;
   std::atomic<int> spawned{0};
   std::atomic<int> serving{0};
   std::atomic<bool> sibling{false};
@@ -93,6 +107,29 @@ TEST(Healer, ADeadStubIsReplacedWithoutARequest) {
   CHECK(ward.healer->Await() != nullptr);
   CHECK_EQ(ward.healer->restarts(), std::uint64_t{1});
   CHECK_EQ(ward.serving.load(), 1);
+}
+
+// As a real one does, on a thread that its end waits for.
+TEST(Healer, AStubMayGiveNoticeWhileItEnds) {
+  Ward ward;
+  ward.keeps_current = false;
+  std::atomic<bool> serves{true};
+  ward.at_end = [&] {
+    if (serves) {
+      ward.healer->Notice();
+    }
+  };
+  ward.current->at_end = ward.at_end;
+  ward.current.reset();
+  ward.initialize = [&] {
+    if (ward.spawned == 1) {
+      throw Error(tpb::ipc::Code::kInternal, "not yet");
+    }
+  };
+  ward.Kill();
+  CHECK(ward.healer->Await() != nullptr);
+  CHECK_EQ(ward.spawned.load(), 2);
+  serves = false;
 }
 
 TEST(Healer, WhoeverComesMeanwhileWaitsForTheNextOne) {
