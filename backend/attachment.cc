@@ -84,7 +84,7 @@ void Attachment::ShakeHands() {
     case Heard::kHello:
       break;
     case Heard::kEnd:
-      throw DiedBeforeHello();
+      throw DiedAtStart("before its first message");
     case Heard::kInterrupt:
       throw ipc::Error(ipc::Code::kUnavailable, "'" + options_.label + "' is being unloaded");
     case Heard::kNothing:
@@ -97,12 +97,22 @@ void Attachment::ShakeHands() {
   if (ipc::PeerClosed(socket_.get())) {
     process_.KillGroup();  // it has closed its end, so there is nothing to wait for
     AwaitEnd();
-    throw DiedBeforeHello();
+    throw DiedAtStart("before its first message");
   }
   ipc::ReceiveStubHello(socket_.get(), options_.package_version);
   const ipc::UniqueFd own_pidfd = ipc::OpenPidfd(::getpid());
-  ipc::SendServerHello(socket_.get(), options_.package_version, conversation_->channel().layout(),
-                       conversation_->channel().memfd(), conversation_->channel().eventfd(), own_pidfd.get());
+  try {
+    ipc::SendServerHello(socket_.get(), options_.package_version, conversation_->channel().layout(),
+                         conversation_->channel().memfd(), conversation_->channel().eventfd(),
+                         own_pidfd.get());
+  } catch (const ipc::Error&) {
+    if (!ipc::PeerClosed(socket_.get())) {
+      throw;
+    }
+    process_.KillGroup();
+    AwaitEnd();
+    throw DiedAtStart("after its first message");
+  }
 }
 
 // What the process prints before its hello is logged meanwhile: there is no listener yet, and a full pipe
@@ -144,10 +154,10 @@ bool Attachment::TakeStep() {
   return step.has_value();
 }
 
-ipc::Error Attachment::DiedBeforeHello() const {
+ipc::Error Attachment::DiedAtStart(const std::string& when) const {
   return {ipc::Code::kInternal, "Stub process '" + options_.label + "' is not healthy. It " +
-                                    process_.DescribeEnd() +
-                                    " before its first message; its output is in the server's log."};
+                                    process_.DescribeEnd() + " " + when +
+                                    "; its output is in the server's log."};
 }
 
 std::optional<Attachment::Answer> Attachment::Exchange(ipc::MessageKind kind, std::span<const std::byte> body,

@@ -150,7 +150,7 @@ class Attachment {
   enum class Heard { kHello, kEnd, kNothing, kInterrupt };
   Heard AwaitHello();
   bool TakeStep();
-  [[nodiscard]] ipc::Error DiedBeforeHello() const;
+  [[nodiscard]] ipc::Error DiedAtStart(const std::string& when) const;
   void AwaitEnd() const;
   void PrintStacks() noexcept;
   bool PassSentence(const std::string& why, const char* cause) noexcept;
