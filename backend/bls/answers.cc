@@ -62,7 +62,9 @@ void Answers::DropWaiting() noexcept {
 ipc::CallSlot& Answers::slot() const noexcept { return conversation_.channel().calls()[slot_]; }
 
 bool Answers::Post(const std::function<void()>& before_last) noexcept {
-  while (ended_ || !waiting_.empty()) {
+  // After the last one the slot may be another call's, and whoever was told that the stub took an earlier one
+  // may come only now.
+  while (!posted_last_ && (ended_ || !waiting_.empty())) {
     if (!ipc::IsTaken(slot())) {
       // The stub tells when it has taken that, unless it has done so by now.
       ipc::SetMore(slot(), true);
@@ -92,6 +94,7 @@ bool Answers::PostNext(const std::function<void()>& before_last) noexcept {
     return false;
   }
   if (last) {
+    posted_last_ = true;
     before_last();
   }
   ipc::SetMore(slot(), !last && (ended_ || count < waiting_.size()));

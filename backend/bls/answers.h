@@ -65,6 +65,7 @@ class Answers {
   bool any_ = false;
   enum { kOpen, kLastOne, kClosed } adding_ = kOpen;
   bool ended_ = false;
+  bool posted_last_ = false;
 };
 
 }  // namespace tpb::backend::bls

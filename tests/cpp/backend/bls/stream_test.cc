@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/bls/answers.h"
 #include "tests/cpp/backend/bls/caller.h"
 #include "tests/cpp/backend/bls/stand_in_models.h"
 #include "tests/cpp/check.h"
@@ -171,6 +172,25 @@ TEST(Stream, OneThatNobodyReadsAnyMoreIsCancelledAndKeepsNothing) {
   CHECK(reader.Take()->responses == std::vector<std::string>{"one"});  // which was posted already
   CHECK(reader.TakeAll().empty());
   reader.caller.CheckNothingLeft();
+}
+
+// The service thread may have looked the call up before its last answer, and post what waits after it.
+TEST(Stream, NothingIsPostedBehindTheLastAnswer) {
+  Caller caller;
+  tpb::backend::bls::Answers answers(*caller.conversation, 1, 0, false);
+  answers.End();
+  CHECK(answers.Post([] {}));
+  const auto last = caller.slots->Peek(0, 1);
+  CHECK(last.has_value());
+  caller.slots->Advance(0);  // and the slot may be another call's
+
+  answers.Post([] {});
+
+  CHECK(!caller.slots->Peek(0, 2));
+  Got got;
+  got.leases = {last->lease};
+  caller.Release(got);
+  caller.CheckNothingLeft();
 }
 
 }  // namespace
