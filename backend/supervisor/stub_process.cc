@@ -1,6 +1,8 @@
 #include "backend/supervisor/stub_process.h"
 
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -16,6 +18,10 @@ namespace {
 // How often to look where the kernel has no pidfd to sleep on.
 constexpr std::chrono::milliseconds kLook{20};
 
+// What was killed ends at once, unless the kernel is busy for it.
+constexpr std::chrono::seconds kGroupPatience{1};
+constexpr std::chrono::milliseconds kLookForGroup{1};
+
 // 1 = ended, 0 = runs, -1 = somebody else reaped it (a host that ignores SIGCHLD, or waits for everything).
 int Look(pid_t pid, siginfo_t& info) noexcept {
   info = {};
@@ -27,6 +33,23 @@ int Look(pid_t pid, siginfo_t& info) noexcept {
     return -1;
   }
   return info.si_pid == 0 ? 0 : 1;
+}
+
+// Whether processes that lose their parent become children of this one, as in a container without an init.
+bool AdoptsOrphans() noexcept {
+  int subreaper = 0;
+  return ::getpid() == 1 || (::prctl(PR_GET_CHILD_SUBREAPER, &subreaper, 0, 0, 0) == 0 && subreaper != 0);
+}
+
+// A stub that has been reaped may leave others of its group, killed like it, which nobody else would reap.
+// While one is left nothing else gets the group's number.
+void ReapGroup(pid_t group) noexcept {
+  const auto deadline = ipc::Deadline::After(kGroupPatience);
+  while (::killpg(group, 0) == 0 && !deadline.Passed()) {
+    if (::waitpid(-group, nullptr, WNOHANG) <= 0) {
+      std::this_thread::sleep_for(kLookForGroup);  // one is still ending, or its parent is
+    }
+  }
 }
 
 }  // namespace
@@ -73,6 +96,9 @@ void StubProcess::End(ipc::Deadline deadline) noexcept {
     result = ::waitpid(pid_, nullptr, 0);
   } while (result < 0 && errno == EINTR);
   reaped_ = true;
+  if (AdoptsOrphans()) {
+    ReapGroup(pid_);
+  }
 }
 
 std::string StubProcess::CauseOfEnd() const {

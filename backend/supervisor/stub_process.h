@@ -38,8 +38,8 @@ class StubProcess {
   // with. From any thread, as above.
   void Abort() const noexcept;
 
-  // Waits for the process to end by itself until the deadline, then kills its group, and reaps it. Not twice
-  // at once.
+  // Waits for the process to end by itself until the deadline, then kills its group, and reaps it, and the
+  // rest of the group where that falls to this process. Not twice at once.
   void End(ipc::Deadline deadline) noexcept;
 
   // The same for counting: "exit 1", "signal 9", "unknown".

@@ -73,6 +73,16 @@ def processes() -> Iterator[Process]:
             yield process
 
 
+def children(parent: Process, zombies: bool = False) -> list[Process]:
+    """Its running children, or with those that have ended and that it has not collected."""
+    found = []
+    for pid in _numbers("/proc"):
+        fields = _stat(pid)
+        if fields is not None and int(fields[1]) == parent.pid and (zombies or fields[0] not in "ZX"):
+            found.append(Process(pid, int(fields[19])))
+    return found
+
+
 def stubs(token: str) -> list[Process]:
     """The running stub processes, and what they have forked, of the server that `token` names."""
     return [process for process in processes() if _is_stub(process, token)]
