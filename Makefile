@@ -10,7 +10,7 @@ WORKERS ?= $(JOBS)
 
 VENV := .venv
 BIN := $(VENV)/bin
-# How long `make fuzz` runs.
+# How long `make fuzz` and `make soak` run.
 MINUTES ?= 1
 # Its compiler: clang++, or the newest clang++-N on PATH.
 CLANG ?= $(or $(shell command -v clang++),$(lastword $(shell \
@@ -41,7 +41,7 @@ JOBS := $(shell nproc)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: demo test test-more bench lint format sanitize fuzz wheel clean help cpp-dev sanitize-asan sanitize-tsan sanitize-server
+.PHONY: demo test test-more soak bench lint format sanitize fuzz wheel clean help cpp-dev sanitize-asan sanitize-tsan sanitize-server
 
 demo: $(INSTALLED)/demo ## serve the examples with a real server, run their clients over HTTP and gRPC
 	$(BIN)/python examples/run_demo.py
@@ -52,6 +52,9 @@ test: $(INSTALLED)/test cpp-dev ## run the tests: C++, Python, and the real serv
 
 test-more: $(INSTALLED)/test $(INSTALLED)/s3 $(BUILT)/dist cpp-dev ## run the longer tests
 	$(BIN)/pytest tests -m more $(ARGS)
+
+soak: $(INSTALLED)/test ## kill, stop, load, unload and cancel under load for MINUTES; prints what came of it
+	SOAK_MINUTES=$(MINUTES) $(BIN)/pytest tests/server/test_soak.py -m soak -k under_fire -q $(ARGS)
 
 bench: $(INSTALLED)/bench build/dev/configured ## measure this backend beside NVIDIA's own and beside a mere copy (about 12 minutes)
 	cmake --build --preset bench

@@ -136,8 +136,8 @@ class Memory:
 
     @staticmethod
     def of(server: TritonServer) -> Memory:
-        own = _status(server.pid)
-        stubs = sum(_status(stub.pid).get("RssAnon", 0) for stub in server.stubs())
+        own = status_of(server.pid)
+        stubs = sum(status_of(stub.pid).get("RssAnon", 0) for stub in server.stubs())
         return Memory(own.get("RssAnon", 0), own.get("RssShmem", 0), stubs)
 
 
@@ -241,7 +241,7 @@ def _same(expected: np.ndarray, got: np.ndarray) -> None:
         assert got.tobytes() == expected.tobytes(), "other numbers"
 
 
-def _status(pid: int) -> dict[str, int]:
+def status_of(pid: int) -> dict[str, int]:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
