@@ -6,7 +6,6 @@ With `--backend upstream` it is a server per test: what one makes NVIDIA's backe
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,8 +14,6 @@ from typing import Any, Literal
 
 import pytest
 from _pytest.runner import runtestprotocol
-
-import triton_python
 
 # pytest imports these tests without touching sys.path; what they share is a package beside them.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -34,19 +31,6 @@ from serving.waiting import wait_until
 
 # What ends the server of NVIDIA's backend now and then while it loads or unloads a model on a busy machine.
 THEIR_END = "boost::interprocess::lock_exception"
-
-
-@pytest.fixture(scope="session")
-def backend_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder for --backend-directory, composed as users get it, in a cache of its own."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    try:
-        return triton_python.backend_directory(None)
-    finally:
-        os.environ.pop("XDG_CACHE_HOME")
-        if before is not None:
-            os.environ["XDG_CACHE_HOME"] = before
 
 
 @pytest.fixture(scope="module")

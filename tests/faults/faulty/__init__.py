@@ -1,0 +1,1 @@
+"""What the fault matrix is made of."""
