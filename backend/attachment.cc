@@ -74,6 +74,7 @@ Listener::Options Attachment::ListenerOptions() {
           .complain = options_.complain,
           .condemn = [this](const std::string& why) { Condemn(why); },
           .gone = [this] { MarkGone(); },
+          .epitaph = [this] { return Epitaph(); },
           .leaving = options_.leaving,
           .leaving_timeout = options_.leaving_timeout,
           .end_stuck = [this](const std::string& why) { EndStuck(why); }};

@@ -183,9 +183,9 @@ void Conversation::CancelAll() noexcept {
   responders_.CancelAll();
 }
 
-void Conversation::Close() noexcept {
+void Conversation::Close(const std::string& how) noexcept {
   calls_.CancelAll();
-  responders_.FailAll();
+  responders_.FailAll(how);
   asks_.Close();
 }
 

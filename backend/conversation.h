@@ -78,8 +78,8 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   void CancelAll() noexcept;
 
   // Nobody listens on the other side any more: no further calls, those in flight are cancelled, and whoever
-  // still waits for responses gets an error.
-  void Close() noexcept;
+  // still waits for responses gets an error, which `how` it ended belongs to.
+  void Close(const std::string& how = {}) noexcept;
 
   // Of the model's is_ready(); any thread.
   control::ReadyCheck& ready_check() noexcept { return ready_check_; }

@@ -58,7 +58,7 @@ void Listener::Run() noexcept {
     Salvage();
     options_.condemn(error.what());
   }
-  conversation_->Close();
+  conversation_->Close(stopped_ ? std::string() : options_.epitaph());
   while (!children_.empty()) {
     Dismiss(children_.begin()->first);
   }

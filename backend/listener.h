@@ -32,6 +32,7 @@ class Listener {
     std::function<void(const std::string&)> complain;  // gets sentences for the log
     std::function<void(const std::string&)> condemn;   // the stub broke the protocol
     std::function<void()> gone;                        // the stub has ended
+    std::function<std::string()> epitaph;              // how
     std::function<bool()> leaving;                     // whether core waits for its last answer; may be empty
     std::chrono::seconds leaving_timeout{120};         // then it is ended
     std::function<void(const std::string&)> end_stuck;

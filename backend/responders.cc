@@ -159,7 +159,7 @@ std::size_t Responders::InFlight() const noexcept {
 
 void Responders::CancelAll() noexcept { cancelled_ = true; }
 
-void Responders::FailAll() noexcept {
+void Responders::FailAll(const std::string& how) noexcept {
   std::map<std::uint64_t, std::shared_ptr<Responder>> open;
   {
     const std::scoped_lock lock(mutex_);
@@ -167,8 +167,8 @@ void Responders::FailAll() noexcept {
     open.swap(open_);
   }
   for (const auto& [id, responder] : open) {
-    responder->Fail(ipc::Code::kInternal,
-                    "Stub process '" + responder->facts().instance_name + "' is not healthy.");
+    responder->Fail(ipc::Code::kInternal, "Stub process '" + responder->facts().instance_name +
+                                              "' is not healthy." + (how.empty() ? "" : " " + how));
   }
 }
 

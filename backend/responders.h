@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "backend/batch.h"
@@ -78,8 +79,9 @@ class Responders {
   // From here on the stub sees all of its requests as cancelled.
   void CancelAll() noexcept;
 
-  // The stub is gone: whoever still waits for a response gets an error, and so does who comes later.
-  void FailAll() noexcept;
+  // The stub is gone, and `how` says how: whoever still waits for a response gets an error, and so does who
+  // comes later.
+  void FailAll(const std::string& how = {}) noexcept;
 
   // A child of the trace of a request that is still with its batch, the caller's; or null.
   TRITONSERVER_InferenceTrace* SpawnTrace(std::uint64_t id) noexcept;

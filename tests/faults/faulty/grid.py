@@ -127,8 +127,6 @@ class Cell:
             return REASONS[self.fault]
         if self.outcome in ("lost", "maybe"):
             how = rf" It {ENDS.get(self.fault, SOME_END)}\."
-            # Who waits for a sender's next response may be told before it is known.
-            how = f"({how})?" if self.phase == "stream" else how
             return rf"^Stub process '{instance}' is not healthy\.{how}$"
         return None
 

@@ -81,7 +81,7 @@ REPEAT_CONFIG = config(
 REASONS = {
     "died too often": r"Stub process '.+' is not healthy\..* the next try is in",
     "no process in time": r"Stub process '.+' is not healthy\..* A new one is being started",
-    "its process died": r"Stub process '.+' is not healthy\.( It (was killed by|was ended|exited with).*)?$",
+    "its process died": r"Stub process '.+' is not healthy\. It (was killed by|was ended|exited with).*$",
     "not loaded": rf"unknown model: '{GUEST}'|'{GUEST}'.*(no available versions|not at ready state)",
 }
 
