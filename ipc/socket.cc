@@ -27,7 +27,7 @@ void CutOff(int fd) noexcept {
   ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
   sockaddr nobody{};
   nobody.sa_family = AF_UNSPEC;
-  ::connect(fd, &nobody, sizeof(nobody));
+  static_cast<void>(::connect(fd, &nobody, sizeof(nobody)));
 }
 
 // Takes every descriptor that came along, so that none leaks whatever the caller thinks of the message.
