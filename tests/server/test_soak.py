@@ -64,7 +64,7 @@ def test_a_soak_under_fire_has_no_wrong_answer_and_leaves_nothing(
         if client.state(GUEST).startswith("READY"):
             client.unload(GUEST)
     with capsys.disabled():
-        print("\n" + report(unrest, MINUTES, before, held(server)))
+        print("\n" + report(unrest, before, held(server)))
     assert not unrest.wrong, unrest.wrong[:10]
     assert server.is_live()
     assert all(unrest.tallies[model].right > 0 for model in MODELS)

@@ -148,7 +148,7 @@ class Unrest:
             thread.start()
         begun = time.monotonic()
         try:
-            while time.monotonic() < begun + minutes * 60 and not self.wrong and self.server.is_live():
+            while time.monotonic() < begun + minutes * 60 and not self.wrong and not self.server.ended:
                 self._stop.wait(SAMPLE_SECONDS)
                 self.samples.append(
                     Sample(time.monotonic() - begun, Memory.of(self.server), self._survivors_memory())

@@ -15,11 +15,12 @@ MIB = 1 << 20
 SETTLED_AFTER = 1 / 3
 
 
-def report(unrest: Unrest, minutes: float, before: Counter[str], after: Counter[str]) -> str:
+def report(unrest: Unrest, before: Counter[str], after: Counter[str]) -> str:
     """`before` and `after`: what the server holds, such as descriptors."""
     done = ", ".join(f"{count} {what}" for what, count in sorted(unrest.done.items()))
+    minutes = unrest.samples[-1].at / 60 if unrest.samples else 0
     lines = [
-        f"soak of {minutes:g} min under fire, seed {unrest.seed}: {sum(CLIENTS.values())} clients, {done}"
+        f"soak of {minutes:.1f} min under fire, seed {unrest.seed}: {sum(CLIENTS.values())} clients, {done}"
     ]
     row = "  {:<14}{:>9}{:>9}{:>8}{:>7}{:>11}{:>8}{:>8}"
     lines.append(row.format("model", "sent", "right", "failed", "wrong", "recovered", "p50 s", "p99 s"))
