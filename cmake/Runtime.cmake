@@ -19,7 +19,5 @@ if(NOT TPB_SANITIZE)
     add_dependencies(tpb_runtime libgcc_s)
     # As a plain file, which zig takes as it is; -lgcc_s would mean its own unwinder again.
     target_link_options(tpb_runtime INTERFACE "$<TARGET_FILE:libgcc_s>")
-  else()
-    target_link_options(tpb_runtime INTERFACE -static-libgcc)
   endif()
 endif()
