@@ -85,6 +85,13 @@ void Backend::SetNewest(const std::string& place, std::uint64_t serial) {
   newest = std::max(newest, serial);
 }
 
+void Backend::Forget(const std::string& place, std::uint64_t serial) noexcept {
+  const std::scoped_lock lock(newest_mutex_);
+  if (const auto found = newest_.find(place); found != newest_.end() && found->second == serial) {
+    newest_.erase(found);
+  }
+}
+
 bool Backend::IsOutdated(const std::string& place, std::uint64_t serial) const {
   const std::scoped_lock lock(newest_mutex_);
   const auto found = newest_.find(place);

@@ -38,6 +38,7 @@ class Backend {
   // which go on until their last answer.
   std::uint64_t NextSerial() noexcept { return ++last_serial_; }
   void SetNewest(const std::string& place, std::uint64_t serial);
+  void Forget(const std::string& place, std::uint64_t serial) noexcept;  // it leaves itself
   [[nodiscard]] bool IsOutdated(const std::string& place, std::uint64_t serial) const;
 
   [[nodiscard]] const std::shared_ptr<bls::Waits>& waits() const noexcept { return waits_; }

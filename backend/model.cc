@@ -90,6 +90,8 @@ Model::Model(Backend& backend, TRITONBACKEND_Model* model)
   }
 }
 
+Model::~Model() { backend_.Forget(Place(), serial_); }
+
 std::unique_ptr<Attachment> Model::Attach(const std::string& label, const Placement& placement,
                                           int interrupt) {
   const LaunchPlan plan = Plan(Config(), placement);

@@ -19,6 +19,11 @@ class Model {
   // Completes the model's configuration if core asks for that. Throws ipc::Error with what the load fails
   // with.
   Model(Backend& backend, TRITONBACKEND_Model* model);
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+  Model(Model&&) = delete;
+  Model& operator=(Model&&) = delete;
+  ~Model();
 
   Backend& backend() noexcept { return backend_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
