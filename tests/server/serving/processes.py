@@ -60,6 +60,10 @@ class Process:
         stats = (_read(self.pid, f"task/{task}/stat") for task in _numbers(f"/proc/{self.pid}/task"))
         return {stat.rpartition(b")")[2].split()[0].decode() for stat in stats if stat}
 
+    def tidies_up(self) -> bool:
+        """Whether it removes the semaphores of `multiprocessing` when all others have ended."""
+        return any("multiprocessing.resource_tracker" in part for part in self.command())
+
     def mentions(self, token: str) -> list[str]:
         """The mappings and descriptors whose name holds `token`."""
         mapped = [line for line in self.maps().splitlines() if token in line]
@@ -86,6 +90,11 @@ def children(parent: Process, zombies: bool = False) -> list[Process]:
 def stubs(token: str) -> list[Process]:
     """The running stub processes, and what they have forked, of the server that `token` names."""
     return [process for process in processes() if _is_stub(process, token)]
+
+
+def started_by(token: str) -> list[Process]:
+    """All that the server which `token` names has started, at whatever remove; it may be gone itself."""
+    return [process for process in processes() if process.environment().get(TOKEN) == token]
 
 
 def main_stubs(token: str) -> list[Process]:

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.processes import TOKEN, Process, holders, main_stubs, stubs
+from serving.processes import TOKEN, Process, holders, main_stubs, started_by, stubs
 from serving.waiting import wait_until
 
 STOP_SECONDS = 90
@@ -136,9 +136,11 @@ class TritonServer:
     def discard(self) -> None:
         """End it and all that is of it, whatever state they are in."""
         self.kill()
-        for one in self.all_stubs():
-            with suppress(ProcessLookupError):
-                os.kill(one.pid, signal.SIGKILL)
+        for one in started_by(self.token):
+            if not one.tidies_up():
+                with suppress(ProcessLookupError):
+                    os.kill(one.pid, signal.SIGKILL)
+        wait_until("the end of all that it has started", lambda: not started_by(self.token))
         for name in self.shm_names():
             Path("/dev/shm", name).unlink(missing_ok=True)
 
