@@ -215,7 +215,7 @@ std::shared_ptr<Generation> Healer::StartNext(std::unique_lock<std::mutex>& lock
     EndUnlocked(std::move(next), lock);
     if (!stop_) {
       callbacks_.complain("the new stub process for '" + instance_ + "' did not come up: " + failure);
-      CountDeath("It did not come up: " + failure, "start");
+      CountDeath("It did not come up: " + failure + (failure.ends_with('.') ? "" : "."), "start");
     }
     return nullptr;
   }

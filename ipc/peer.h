@@ -14,8 +14,10 @@ UniqueFd OpenPidfd(pid_t pid);
 // A pidfd of the process that made the pair which `socket` is an end of, or an invalid one.
 UniqueFd OpenPidfdOfPeer(int socket);
 
-// Sleeps until one of the descriptors is readable, hung up, or the deadline passes. Returns the index of the
-// first that is ready, or -1. Invalid descriptors (-1) are ignored.
-int WaitReadable(const int* descriptors, int count, Deadline deadline);
+constexpr int kMostToWaitFor = 8;
+
+// Sleeps until one of the descriptors (kMostToWaitFor at most) is readable, hung up, or the deadline passes.
+// Returns the index of the first that is ready, or -1. Invalid descriptors (-1) are ignored.
+int WaitReadable(const int* descriptors, int count, Deadline deadline) noexcept;
 
 }  // namespace tpb::ipc

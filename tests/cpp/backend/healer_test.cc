@@ -195,7 +195,7 @@ TEST(Healer, AStubThatDoesNotComeUpCountsAsADeath) {
   ward.initialize = [] { throw Error(tpb::ipc::Code::kInternal, "no weights"); };
   ward.Kill();
   const std::string text = CHECK_THROWS(Error, ward.healer->Await());
-  CHECK(text.find("It did not come up: no weights") != std::string::npos);
+  CHECK(text.find("It did not come up: no weights. That was 3 times") != std::string::npos);
   CHECK_EQ(ward.spawned.load(), 2);
 }
 

@@ -1,10 +1,12 @@
 #include "ipc/peer.h"
 
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "ipc/deadline.h"
@@ -63,6 +65,26 @@ TEST(Peer, GivesUpAtTheDeadlineAndNotBefore) {
   CHECK_EQ(WaitReadable(descriptors.data(), 2, Deadline::After(std::chrono::milliseconds(20))), -1);
 
   CHECK(Deadline::Clock::now() - start >= std::chrono::milliseconds(20));
+}
+
+// poll() refuses to wait for more descriptors than the process may open.
+TEST(Peer, WaitsWithoutDescriptorsToOpenAndHearsWhenThereAreSomeAgain) {
+  CHECK_EQ(testing::RunInChild([] {
+             const ipc::UniqueFd ready(::eventfd(1, EFD_CLOEXEC));
+             const int descriptor = ready.get();
+             rlimit limit{};
+             CHECK_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+             const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
+             CHECK_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+             CHECK_EQ(WaitReadable(&descriptor, 1, Deadline::After(std::chrono::milliseconds(50))), -1);
+             std::thread later([limit] {
+               std::this_thread::sleep_for(std::chrono::milliseconds(50));
+               CHECK_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+             });
+             CHECK_EQ(WaitReadable(&descriptor, 1, Deadline::Never()), 0);
+             later.join();
+           }),
+           "exit 0");
 }
 
 }  // namespace
