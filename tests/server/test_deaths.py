@@ -29,6 +29,9 @@ import threading
 
 import triton_python_backend_utils as pb_utils
 """
+DIES_IN_EXECUTE = (
+    HEAD + "\n\nclass TritonPythonModel:\n    def execute(self, requests):\n        os._exit(7)\n"
+)
 DEATHS = {
     "exits": "os._exit(7)",
     "is killed": "os.kill(os.getpid(), signal.SIGKILL)",
@@ -95,8 +98,16 @@ class TritonPythonModel:
     error = client.failure(model, ONE)
     assert str(error.message()).startswith(not_healthy(f"{model}_0"))
     assert error.status() in ("500", "StatusCode.INTERNAL")
-    # Each later one has a new process to itself, until there are no more of them for a while.
-    for _ in range(6):
+    # The next one has a new process to itself.
+    assert client.error(model, ONE).startswith(not_healthy(f"{model}_0"))
+    comes_back(http, model, repository)
+
+
+def test_who_dies_too_often_is_given_up_for_a_while(
+    load: Load, client: Client, repository: Path, http: Client
+) -> None:
+    model = load(DIES_IN_EXECUTE, config(*TENSORS))
+    for _ in range(7):
         assert client.error(model, ONE).startswith(not_healthy(f"{model}_0"))
     refused = client.failure(model, ONE)
     assert "the next try is in" in str(refused.message())
@@ -106,7 +117,7 @@ class TritonPythonModel:
 
 def test_the_log_says_how_a_process_ended(load: Load, http: Client, server: TritonServer) -> None:
     model = load(
-        HEAD + "\n\nclass TritonPythonModel:\n    def execute(self, requests):\n        os._exit(7)\n",
+        DIES_IN_EXECUTE,
         config(*TENSORS),
     )
     http.error(model, ONE)
@@ -256,13 +267,13 @@ def test_dying_again_and_again_uses_nothing_up(
     load: Load, server: TritonServer, http: Client, repository: Path
 ) -> None:
     """Descriptors and threads of the server are as many as before."""
-    code = HEAD + "\n\nclass TritonPythonModel:\n    def execute(self, requests):\n        os._exit(1)\n"
-    model = load(code, config(*TENSORS))
+    model = load(DIES_IN_EXECUTE, config(*TENSORS))
 
     def die() -> None:
+        # Anew, because the pauses between processes grow.
         http.unload(model)
         http.load(model)
-        for _ in range(20):
+        for _ in range(2):
             http.error(model, ONE)
 
     def used() -> tuple[int, int]:
@@ -272,7 +283,7 @@ def test_dying_again_and_again_uses_nothing_up(
 
     die()
     before = used()
-    for _ in range(5):
+    for _ in range(10):
         die()
     wait_until(f"no more than {before} to be in use", lambda: used() <= before)
 
