@@ -52,7 +52,7 @@ test: $(INSTALLED)/test cpp-dev ## run the tests: C++, Python, and the real serv
 	$(BIN)/pytest tests -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-more: $(INSTALLED)/test $(INSTALLED)/s3 $(BUILT)/dist cpp-dev ## run the longer tests
-	$(BIN)/pytest tests -m more $(ARGS)
+	$(BIN)/pytest tests -m more -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: $(INSTALLED)/test ## kill, stop, load, unload and cancel under load for MINUTES; prints what came of it
 	SOAK_MINUTES=$(MINUTES) $(BIN)/pytest tests/server/test_soak.py -m soak -k under_fire -q $(ARGS)

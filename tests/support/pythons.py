@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,15 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "pythons"
 LIBRARY = "libtriton_python.so"
 PACKAGE = "triton_python_backend_utils"
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Others of pytest's workers make it, too."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def find_python(version: str) -> Path:
@@ -34,11 +46,12 @@ def environment(version: str, numpy: str) -> Path:
     """The interpreter of a virtual environment with that NumPy, and with no link that leads out of it."""
     folder = WORK / f"{version}-{numpy}".replace(">=", "from").replace("==", "is").replace("<", "below")
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        make = [find_python(version), "-m", "venv", "--clear", "--copies", folder]
-        subprocess.run(make, check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", numpy], check=True)
-        (folder / "ready").touch()
+    with alone_in(folder):
+        if not (folder / "ready").exists():
+            make = [find_python(version), "-m", "venv", "--clear", "--copies", folder]
+            subprocess.run(make, check=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", numpy], check=True)
+            (folder / "ready").touch()
     return python
 
 
@@ -54,10 +67,11 @@ def backends_of_the_wheel() -> Path:
     wheel = distribution("*.whl")
     unpacked = WORK / f"wheel-{hashlib.sha256(wheel.read_bytes()).hexdigest()[:16]}"
     backend = unpacked / "backends" / "python"
-    if not backend.exists():
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(unpacked)
-        backend.mkdir(parents=True)
-        (backend / PACKAGE).symlink_to(unpacked / PACKAGE)
-        (backend / LIBRARY).symlink_to(unpacked / "triton_python" / "backends" / "python" / LIBRARY)
+    with alone_in(unpacked):
+        if not backend.exists():
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(unpacked)
+            backend.mkdir(parents=True)
+            (backend / PACKAGE).symlink_to(unpacked / PACKAGE)
+            (backend / LIBRARY).symlink_to(unpacked / "triton_python" / "backends" / "python" / LIBRARY)
     return backend.parent
