@@ -6,7 +6,7 @@ PYTHON ?= python3
 # More arguments for pytest or for the benchmarks: make test ARGS="-k serve -x", make bench ARGS="--only 64MB"
 ARGS ?=
 # Processes that `make test` spreads the test modules over; 0 for none, as a debugger wants it.
-# One more than cores, because tests wait for servers a third of the time.
+# One more than cores, because tests wait for servers for a good part of their time.
 WORKERS ?= $(shell expr $(JOBS) + 1)
 
 VENV := .venv
