@@ -14,6 +14,7 @@
 #include "backend/bls/waits.h"
 #include "backend/control/model_control.h"
 #include "backend/directories.h"
+#include "backend/late_releases.h"
 #include "backend/metrics.h"
 #include "backend/options.h"
 #include "backend/supervisor/interpreter.h"
@@ -43,6 +44,7 @@ class Backend {
 
   [[nodiscard]] const std::shared_ptr<bls::Waits>& waits() const noexcept { return waits_; }
   control::ModelControl& model_control() noexcept { return model_control_; }
+  LateReleases& late_releases() noexcept { return late_releases_; }
 
   // Looked for once, when the first model asks; a failure is not remembered.
   Interpreter interpreter();
@@ -77,6 +79,7 @@ class Backend {
   Spawner spawner_;
   const std::shared_ptr<bls::Waits> waits_ = std::make_shared<bls::Waits>();  // shared by all stubs
   control::ModelControl model_control_;
+  LateReleases late_releases_;
 };
 
 }  // namespace tpb::backend

@@ -46,8 +46,11 @@ void Batch::Release(Item& item) noexcept {
     item.responder = nullptr;
     Fail(item, ipc::Code::kInternal, "The model wants this request again, but the server refuses: " + why);
   }
-  LogFailure(api.TRITONBACKEND_RequestRelease(item.request, TRITONSERVER_REQUEST_RELEASE_ALL),
-             "Failed to release request");
+  if (late_ != nullptr) {
+    late_->Add(item.request);
+  } else {
+    ReleaseNow(item.request);
+  }
 }
 
 void Batch::Fail(Item& item, ipc::Code code, const std::string& message) noexcept {

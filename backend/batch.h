@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/late_releases.h"
 #include "backend/responder.h"
 #include "ipc/error.h"
 #include "triton_c_api/types.h"
@@ -45,6 +46,9 @@ class Batch {
   // Answers what is left with an error, reports statistics, releases every request.
   ~Batch();
 
+  // Its requests may be the last of a model that leaves.
+  void ReleaseThrough(LateReleases& late) noexcept { late_ = &late; }
+
   [[nodiscard]] std::vector<Item>& items() noexcept { return items_; }
   [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
   [[nodiscard]] Times& times() noexcept { return times_; }
@@ -71,6 +75,7 @@ class Batch {
   Times times_;
   std::uint64_t executed_ = 0;
   bool replayed_ = false;
+  LateReleases* late_ = nullptr;
 };
 
 }  // namespace tpb::backend

@@ -100,6 +100,9 @@ void Instance::Execute(std::span<TRITONBACKEND_Request* const> requests) noexcep
     batch.FailRest(ipc::Code::kInternal, "Failed to process the request(s) for model '" + identity_.name +
                                              "', message: " + error.what());
   }
+  if (model_.IsLeaving()) {
+    batch.ReleaseThrough(model_.backend().late_releases());
+  }
 }
 
 // False when the stub has died and the next one can have the batch: there is one, or AwaitStub() throws.

@@ -50,6 +50,29 @@ class TritonPythonModel:
 """
 
 
+LASTING = """
+import time
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.notes = args["model_repository"] + "/"
+
+    def execute(self, requests):
+        open(self.notes + "executing", "w").close()
+        time.sleep(1)
+        self.done = time.monotonic()
+        outputs = [pb_utils.Tensor("OUT", one.inputs()[0].as_numpy()) for one in requests]
+        return [pb_utils.InferenceResponse([one]) for one in outputs]
+
+    def finalize(self):
+        with open(self.notes + "finalized", "w") as note:
+            print(time.monotonic() - self.done, file=note)
+"""
+
+
 @pytest.fixture(scope="module")
 def server_options() -> dict[str, Any]:
     return {"settings": {"unload-timeout-seconds": str(SECONDS)}}
@@ -62,6 +85,27 @@ def unload(server: TritonServer, model: str) -> float:
         client.unload(model)
         wait_until("the end of its process", lambda: not server.stubs())
     return time.monotonic() - began
+
+
+def test_a_model_outlives_its_last_answer_for_a_moment(
+    load: Load, server: TritonServer, http: Client, repository: Path
+) -> None:
+    """Core reads freed memory when a model ends before its thread has come back from the last execution."""
+    model = load(LASTING, config(*TENSORS))
+
+    def ask() -> list[int]:
+        with Client(server) as client:
+            return list(client.infer(model, ONE)["OUT"].tolist())
+
+    assert ask() == [1]
+    (repository / model / "executing").unlink()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask)
+        wait_until("the request to be executed", lambda: (repository / model / "executing").exists())
+        http.raw.unload_model(model)
+        assert answer.result() == [1]
+    wait_until("its end", lambda: "UNAVAILABLE" in http.state(model))
+    assert float((repository / model / "finalized").read_text()) >= 0.1
 
 
 def test_an_unload_ends_a_process_that_is_stuck(

@@ -1,5 +1,6 @@
 #include "tests/cpp/backend/stand_in_core.h"
 
+#include <atomic>
 #include <cstring>
 
 #include "triton_c_api/resolve.h"
@@ -136,8 +137,8 @@ TRITONSERVER_Error* TRITONBACKEND_ResponseSend(TRITONBACKEND_Response* response,
   return nullptr;
 }
 TRITONSERVER_Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request, uint32_t flags) {
-  request->released = true;
   request->rescheduled = (flags & TRITONSERVER_REQUEST_RELEASE_RESCHEDULE) != 0;
+  std::atomic_ref(request->released) = true;  // on any thread
   return nullptr;
 }
 TRITONSERVER_Error* TRITONBACKEND_ModelInstanceReportStatistics(TRITONBACKEND_ModelInstance* /*instance*/,
