@@ -24,25 +24,33 @@ LateReleases::~LateReleases() {
 }
 
 void LateReleases::Add(TRITONBACKEND_Request* request) noexcept {
-  try {
-    const std::scoped_lock lock(mutex_);
-    entries_.push_back({Clock::now() + delay_, request});
-    if (runs_) {
-      return;
-    }
-    if (thread_.joinable()) {
-      thread_.join();  // it does not take the lock any more
-    }
-    try {
-      thread_ = StartThread("tpb-release", [this] { Run(); });
-      runs_ = true;
-      return;
-    } catch (const std::exception&) {
-      entries_.pop_back();
-    }
-  } catch (const std::exception&) {  // no memory: as without a thread
+  if (!Keep(request)) {
+    ReleaseNow(request);
   }
-  ReleaseNow(request);
+}
+
+// False where there is neither memory nor a thread for it.
+bool LateReleases::Keep(TRITONBACKEND_Request* request) noexcept {
+  const std::scoped_lock lock(mutex_);
+  try {
+    entries_.push_back({Clock::now() + delay_, request});
+  } catch (const std::exception&) {
+    return false;
+  }
+  if (runs_) {
+    return true;
+  }
+  if (thread_.joinable()) {
+    thread_.join();  // it does not take the lock any more
+  }
+  try {
+    thread_ = StartThread("tpb-release", [this] { Run(); });
+  } catch (const std::exception&) {
+    entries_.pop_back();
+    return false;
+  }
+  runs_ = true;
+  return true;
 }
 
 void LateReleases::Run() {

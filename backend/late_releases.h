@@ -39,6 +39,7 @@ class LateReleases {
     TRITONBACKEND_Request* request;
   };
 
+  bool Keep(TRITONBACKEND_Request* request) noexcept;
   void Run();
 
   const std::chrono::milliseconds delay_;
