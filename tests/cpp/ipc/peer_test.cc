@@ -67,24 +67,32 @@ TEST(Peer, GivesUpAtTheDeadlineAndNotBefore) {
   CHECK(Deadline::Clock::now() - start >= std::chrono::milliseconds(20));
 }
 
+rlim_t SetDescriptorLimit(pid_t pid, const rlimit* limit) {
+  rlimit before{};
+  CHECK_EQ(::prlimit(pid, RLIMIT_NOFILE, limit, &before), 0);
+  return before.rlim_cur;
+}
+
 // poll() refuses to wait for more descriptors than the process may open.
 TEST(Peer, WaitsWithoutDescriptorsToOpenAndHearsWhenThereAreSomeAgain) {
-  CHECK_EQ(testing::RunInChild([] {
-             const ipc::UniqueFd ready(::eventfd(1, EFD_CLOEXEC));
-             const int descriptor = ready.get();
-             rlimit limit{};
-             CHECK_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
-             const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
-             CHECK_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
-             CHECK_EQ(WaitReadable(&descriptor, 1, Deadline::After(std::chrono::milliseconds(50))), -1);
-             std::thread later([limit] {
-               std::this_thread::sleep_for(std::chrono::milliseconds(50));
-               CHECK_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-             });
-             CHECK_EQ(WaitReadable(&descriptor, 1, Deadline::Never()), 0);
-             later.join();
-           }),
-           "exit 0");
+  rlimit limit{};
+  CHECK_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  testing::Child waiter([&limit] {
+    const ipc::UniqueFd ready(::eventfd(1, EFD_CLOEXEC));
+    const int descriptor = ready.get();
+    const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    SetDescriptorLimit(::getpid(), &none);
+    CHECK_EQ(WaitReadable(&descriptor, 1, Deadline::After(std::chrono::milliseconds(50))), -1);
+    CHECK_EQ(WaitReadable(&descriptor, 1, Deadline::Never()), 0);
+  });
+  while (SetDescriptorLimit(waiter.pid(), nullptr) != 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+
+  SetDescriptorLimit(waiter.pid(), &limit);
+
+  CHECK_EQ(waiter.Wait(), "exit 0");
 }
 
 }  // namespace
