@@ -79,6 +79,7 @@ Model::Model(Backend& backend, TRITONBACKEND_Model* model)
       version_(Version(model)),
       repository_(Repository(model)),
       file_(File(backend, repository_, version_)),
+      place_(repository_ + "/" + version_),
       serial_(backend.NextSerial()),
       interpreter_(WantsLauncher(Config()) ? backend.launcher_interpreter() : backend.interpreter()) {
   if (!WantsLauncher(Config())) {
@@ -90,7 +91,7 @@ Model::Model(Backend& backend, TRITONBACKEND_Model* model)
   }
 }
 
-Model::~Model() { backend_.Forget(Place(), serial_); }
+Model::~Model() { backend_.Forget(place_, serial_); }
 
 std::unique_ptr<Attachment> Model::Attach(const std::string& label, const Placement& placement,
                                           int interrupt) {
@@ -179,7 +180,7 @@ std::optional<bool> Model::IsDecoupled() const noexcept {
 // What is wrong, but for a model that is not served any more, is no reason to end it: with namespaces, say,
 // the name alone may not be enough.
 bool Model::IsLeaving() const noexcept {
-  if (backend_.IsOutdated(Place(), serial_)) {
+  if (backend_.IsOutdated(place_, serial_)) {
     return true;
   }
   std::uint32_t flags = 0;

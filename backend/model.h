@@ -50,7 +50,7 @@ class Model {
   [[nodiscard]] bool IsLeaving() const noexcept;
 
   // An instance of it is up: what was loaded before from the same place is about to leave.
-  void NoteLoaded() { backend_.SetNewest(Place(), serial_); }
+  void NoteLoaded() { backend_.SetNewest(place_, serial_); }
 
   // The configuration as core has it now, as JSON.
   [[nodiscard]] std::string Config() const;
@@ -69,7 +69,6 @@ class Model {
   std::unique_ptr<Attachment> Spawn(const LaunchPlan& plan, const std::string& label, int interrupt);
   void AutoComplete();
   std::optional<TRITONSERVER_Error_Code> AskTransactions(std::uint32_t* flags) const noexcept;
-  [[nodiscard]] std::string Place() const { return repository_ + "/" + version_; }
 
   Backend& backend_;  // outlives its models
   TRITONBACKEND_Model* const model_;
@@ -78,6 +77,7 @@ class Model {
   std::string version_;
   std::string repository_;
   std::string file_;
+  const std::string place_;  // folder and version
   const std::uint64_t serial_;
   Interpreter interpreter_;
   mutable std::atomic<bool> was_served_{false};

@@ -148,7 +148,6 @@ def test_a_load_without_address_space_fails_and_the_next_one_works(
     with limited(server, resource.RLIMIT_AS, mapped(server) + LITTLE_MEMORY):
         error = http.load_error(model_name)
         assert http.infer("bystander", ONE)["OUT"].tolist() == [1]
-    print(error)
     assert "Cannot allocate memory" in error
     http.load(model_name)
     assert http.infer(model_name, ONE)["OUT"].tolist() == [1]

@@ -18,21 +18,26 @@ using namespace std::chrono_literals;
 
 bool IsReleased(TRITONBACKEND_Request& request) { return std::atomic_ref(request.released); }
 
-TEST(LateReleases, ABatchIsOverBeforeItsRequestsAreReleased) {
-  UseStandInCore();
-  LateReleases late(50ms);
-  TRITONBACKEND_Request request = MakeRequest("IN", "data");
+// A batch of one request is over.
+template <typename Prepare>
+void Execute(TRITONBACKEND_Request& request, LateReleases& late, Prepare prepare) {
   std::array<TRITONBACKEND_Request*, 1> requests{&request};
+  Batch batch(nullptr, requests);
+  batch.ReleaseThrough(late);
+  prepare(batch.items().front());
+}
+
+TEST(LateReleases, ABatchIsOverBeforeItsRequestsAreReleasedAndTheEndWaitsForNothing) {
+  UseStandInCore();
+  TRITONBACKEND_Request request = MakeRequest("IN", "data");
   {
-    Batch batch(nullptr, requests);
-    batch.ReleaseThrough(late);
+    LateReleases late(10min);
+    Execute(request, late, [](Batch::Item&) {});
+    CHECK(request.reported);
+    CHECK_EQ(request.sent.finals, 1);
+    CHECK(!IsReleased(request));
   }
-  CHECK(request.reported);
-  CHECK_EQ(request.sent.finals, 1);
-  CHECK(!IsReleased(request));
-  while (!IsReleased(request)) {
-    std::this_thread::sleep_for(1ms);
-  }
+  CHECK(IsReleased(request));
 }
 
 TEST(LateReleases, ThoseThatComeLaterAreReleasedToo) {
@@ -49,27 +54,15 @@ TEST(LateReleases, ThoseThatComeLaterAreReleasedToo) {
   }
 }
 
-TEST(LateReleases, TheEndWaitsForNothing) {
-  UseStandInCore();
-  TRITONBACKEND_Request request = MakeRequest("IN", "data");
-  {
-    LateReleases late(10min);
-    late.Add(&request);
-  }
-  CHECK(request.released);
-}
-
 TEST(LateReleases, ARequestThatCoreIsToRescheduleGoesBackAtOnce) {
   UseStandInCore();
   LateReleases late(10min);
   TRITONBACKEND_Request request = MakeRequest("IN", "data");
-  std::array<TRITONBACKEND_Request*, 1> requests{&request};
-  {
-    Batch batch(nullptr, requests);
-    batch.ReleaseThrough(late);
-    batch.items().front().answered = true;
-    batch.items().front().rescheduled = true;
-  }
+  Execute(request, late, [](Batch::Item& item) {
+    item.answered = true;
+    item.rescheduled = true;
+  });
+  CHECK(IsReleased(request));
   CHECK(request.rescheduled);
 }
 
